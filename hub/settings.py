@@ -1,0 +1,148 @@
+"""Django's settings, from the environment (`docs/configuration.md` lists every variable)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
+
+from hub import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# --- Where the hub lives -------------------------------------------------------------------------------------------
+HUB_DATA_DIR = Path(env.text("HUB_DATA_DIR", ".hub")).resolve()
+HUB_PORT = env.number("HUB_PORT", 8000, least=1, most=65535)
+HUB_URL = env.text("HUB_URL", f"http://localhost:{HUB_PORT}").rstrip("/")
+_public = urlsplit(HUB_URL)
+if _public.scheme not in {"http", "https"} or not _public.hostname:
+    raise ImproperlyConfigured(f"HUB_URL is {HUB_URL!r}: use http://host or https://host.")
+HUB_SECURE = _public.scheme == "https"
+
+SECRET_KEY = env.secret("SECRET_KEY", HUB_DATA_DIR)
+SECRET_KEY_FALLBACKS = env.items("SECRET_KEY_FALLBACKS")
+HUB_LAYER_KEY = env.secret("HUB_LAYER_KEY", HUB_DATA_DIR)
+ALLOWED_HOSTS = env.items("ALLOWED_HOSTS", f"{_public.hostname},localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = env.items("HUB_ORIGINS", HUB_URL)
+DEBUG = False
+
+# --- Who is staff, what exists --------------------------------------------------------------------------------------
+HUB_GROUPS = env.items("HUB_GROUPS")
+HUB_IS_STAFF = env.text("HUB_IS_STAFF")
+HUB_APPS = env.items("HUB_APPS")
+HUB_DEMO = env.flag("HUB_DEMO", default=True)
+HUB_DEMO_PASSWORD = env.text("HUB_DEMO_PASSWORD")
+HUB_RETENTION_DAYS = env.number("HUB_RETENTION_DAYS", 30, least=1)
+HUB_RETENTION_COUNT = env.number("HUB_RETENTION_COUNT", 10_000, least=1)
+
+INSTALLED_APPS = [
+    *HUB_APPS,
+    "hub",
+    "web",
+    "consumers",
+    "notifications",
+    "accounts",
+    "events",
+    "channels",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "hub.urls"
+ASGI_APPLICATION = "hub.asgi.application"
+WSGI_APPLICATION = "hub.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# --- Database -------------------------------------------------------------------------------------------------------
+DATABASES = {"default": env.database(env.text("DATABASE_URL"), HUB_DATA_DIR)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Redis: layer, broker, presence ---------------------------------------------------------------------------------
+REDIS_URL = env.text("REDIS_URL", "redis://127.0.0.1:6379/0")
+HUB_LAYER = env.choice("HUB_LAYER", "pubsub", "pubsub", "core", "memory")
+CHANNEL_LAYERS = {
+    "default": {
+        "pubsub": {"BACKEND": "events.layer.PubSubLayer"},
+        "core": {"BACKEND": "events.layer.CoreLayer"},
+        "memory": {"BACKEND": "channels.layers.InMemoryChannelLayer"},
+    }[HUB_LAYER]
+}
+
+CELERY_BROKER_URL = env.broker(REDIS_URL)
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_RESULT_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE = {
+    "prune-events": {"task": "events.tasks.prune", "schedule": 600.0},
+}
+
+# --- Sign-in, cookies, headers --------------------------------------------------------------------------------------
+LOGIN_URL = "/accounts/login/"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/accounts/login/"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+SESSION_COOKIE_NAME = "__Host-sessionid" if HUB_SECURE else "sessionid"
+CSRF_COOKIE_NAME = "__Host-csrftoken" if HUB_SECURE else "csrftoken"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HUB_SECURE
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SECURE_HSTS_SECONDS = 31_536_000 if HUB_SECURE else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HUB_SECURE
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+# --- Languages, time, static files ----------------------------------------------------------------------------------
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", _("English")), ("ko", _("Korean"))]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+USE_I18N = USE_TZ = True
+TIME_ZONE = "UTC"
+STATIC_URL = "/static/"
+STATIC_ROOT = HUB_DATA_DIR / "static"

@@ -1,0 +1,10 @@
+"""Every HTTP address that Django serves; `/ws/` and `/events/` are routed in `hub.asgi`."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, path
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("admin/", admin.site.urls),
+]

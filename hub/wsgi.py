@@ -1,0 +1,11 @@
+"""Pages and API for a WSGI server; `/ws/` and `/events/` need the ASGI server beside it."""
+
+from __future__ import annotations
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
+
+application = get_wsgi_application()

