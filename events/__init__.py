@@ -1,1 +1,31 @@
+"""Topics, the durable log, publishing and presence: the ground that every feature stands on.
+
+The verbs are looked up on first use: an app's package is imported before its models may be.
+"""
+
 from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from events.publishing import apublish, publish, publish_many
+    from events.whispering import asend, awhisper, send, whisper
+
+_HOMES = {
+    "publish": "events.publishing",
+    "apublish": "events.publishing",
+    "publish_many": "events.publishing",
+    "whisper": "events.whispering",
+    "awhisper": "events.whispering",
+    "send": "events.whispering",
+    "asend": "events.whispering",
+}
+
+__all__ = ["apublish", "asend", "awhisper", "publish", "publish_many", "send", "whisper"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'events' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,178 @@
+"""The channel layers of channels_redis, made cheap and safe to send through from anywhere.
+
+Stock, every `async_to_sync(group_send)` from a Celery worker or a WSGI thread opens a new event loop and with it a
+new Redis connection. Here a loop that also receives (a server's) sends through an async client, a throw-away loop
+through the process's pooled blocking one. Both have a deadline, and after a failure the layer rests for a moment,
+so that nobody waits for a Redis that is away: what was not sent is delivered by the pulse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+from weakref import WeakSet
+
+from channels.layers import get_channel_layer
+from channels_redis.core import RedisChannelLayer
+from channels_redis.pubsub import RedisPubSubChannelLayer
+from django.conf import settings
+
+from events import redis_client
+
+Message = dict[str, Any]
+
+REST: Final = 1.0
+"""Seconds without another try after a send failed."""
+DEADLINE: Final = 2 * redis_client.TIMEOUT + 0.1
+"""Seconds for one send of the core layer, which makes several round trips."""
+
+_receiving: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+
+
+class LayerResting(ConnectionError):
+    """Redis failed a moment ago; nothing was sent."""
+
+
+def mark_receiving() -> None:
+    """The running loop serves clients: nothing on it may block."""
+    _receiving.add(asyncio.get_running_loop())
+
+
+def _on_receiving_loop() -> bool:
+    return asyncio.get_running_loop() in _receiving
+
+
+def current() -> Any:
+    """The configured layer; typed loosely because ours and Channels' own are used alike."""
+    return get_channel_layer()
+
+
+async def group_send_many(layer: Any, messages: Sequence[tuple[str, Message]]) -> None:
+    """Send each `(group, message)`, in order; in one round trip where the layer can."""
+    together = getattr(layer, "group_send_together", None)
+    if together is not None:
+        await together(messages)
+        return
+    for group, message in messages:
+        await layer.group_send(group, message)
+
+
+class _Breaker:
+    def __init__(self) -> None:
+        self._closed_until = 0.0
+
+    def __enter__(self) -> None:
+        if time.monotonic() < self._closed_until:
+            raise LayerResting("Redis failed a moment ago")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, Exception):
+            self._closed_until = time.monotonic() + REST
+
+
+def _host() -> Message:
+    # A connection that blocks waiting for messages is quiet for as long as nothing happens; redis-py's own
+    # default of 5 s would take an idle one for dead.
+    return {
+        "address": settings.REDIS_URL,
+        "socket_timeout": None,
+        "socket_connect_timeout": 2,
+        "socket_keepalive": True,
+    }
+
+
+class PubSubLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
+    """channels_redis.pubsub with encryption always on, this installation's prefix, and sends as above."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            hosts=[_host()],
+            prefix=redis_client.prefix(),
+            symmetric_encryption_keys=[settings.HUB_LAYER_KEY],
+        )
+        self._breaker = _Breaker()
+
+    async def send(self, channel: str, message: Message) -> None:
+        await self._publish([(channel, self.serialize(message))])
+
+    async def group_send(self, group: str, message: Message) -> None:
+        await self.group_send_together([(group, message)])
+
+    async def group_send_together(self, messages: Sequence[tuple[str, Message]]) -> None:
+        mark = redis_client.prefix() + "__group__"
+        await self._publish(
+            [(mark + group, self.serialize(message)) for group, message in messages]
+        )
+
+    async def _publish(self, payloads: Sequence[tuple[str, bytes]]) -> None:
+        with self._breaker:
+            if _on_receiving_loop():
+                async with redis_client.of_loop().pipeline(transaction=False) as pipe:
+                    for channel, payload in payloads:
+                        pipe.publish(channel, payload)
+                    await pipe.execute()
+            else:
+                with redis_client.blocking().pipeline(transaction=False) as pipe:
+                    for channel, payload in payloads:
+                        pipe.publish(channel, payload)
+                    pipe.execute()
+
+
+class CoreLayer(RedisChannelLayer):  # type: ignore[misc]
+    """channels_redis.core with encryption always on, this installation's prefix, and sends as above."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            hosts=[_host()],
+            prefix=redis_client.prefix(),
+            capacity=1000,
+            symmetric_encryption_keys=[settings.HUB_LAYER_KEY],
+        )
+        self._breaker = _Breaker()
+
+    async def send(self, channel: str, message: Message) -> None:
+        with self._breaker:
+            async with asyncio.timeout(DEADLINE):
+                await super().send(channel, message)
+
+    async def group_send(self, group: str, message: Message) -> None:
+        with self._breaker:
+            async with asyncio.timeout(DEADLINE):
+                await super().group_send(group, message)
+
+    def connection(self, index: int) -> Any:
+        return (
+            super().connection(index)
+            if _on_receiving_loop()
+            else _Awaitable(redis_client.blocking())
+        )
+
+
+class _Awaitable:
+    """A blocking client behind `await`, for a loop that lives for one call."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._client, name)
+        if name == "pipeline":
+            return lambda: _AwaitablePipeline(method())
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return method(*args, **kwargs)
+
+        return call
+
+
+class _AwaitablePipeline:
+    def __init__(self, pipeline: Any) -> None:
+        self._pipeline = pipeline
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pipeline, name)
+
+    async def execute(self) -> Any:
+        return self._pipeline.execute()

@@ -1,0 +1,169 @@
+"""Reading the log: heads, pages, cursors."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any, Final
+
+import orjson
+from django.db import connection
+from django.db.models import F, Max
+from django.utils import timezone
+
+from events import epoch as epochs
+from events.models import Event, Topic
+
+COLUMNS: Final = 'event.topic, event."offset", event.type, event.data, event.at'
+_FIELDS: Final = ("topic", "offset", "type", "data", "at")
+_ROWS_PER_DELETE: Final = 1000
+
+
+@dataclass(frozen=True)
+class LoggedEvent:
+    """An event as everybody outside sees it. `raw` is the JSON text of its data, `at` RFC 3339 in UTC."""
+
+    topic: str
+    offset: int
+    type: str
+    raw: str
+    at: str
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        value: dict[str, Any] = orjson.loads(self.raw)
+        return value
+
+    @cached_property
+    def json(self) -> str:
+        """The members of the event as JSON, without braces: every transport encodes around these bytes."""
+        head = orjson.dumps(
+            {"topic": self.topic, "offset": self.offset, "type": self.type}
+        ).decode()
+        return f'{head[1:-1]},"data":{self.raw},"at":"{self.at}"'
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "topic": self.topic,
+            "offset": self.offset,
+            "type": self.type,
+            "data": self.data,
+            "at": self.at,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What of a topic is kept: offsets `floor + 1` to `head`."""
+
+    floor: int = 0
+    head: int = 0
+
+
+def from_row(row: tuple[Any, ...]) -> LoggedEvent:
+    topic, offset, kind, raw, at = row
+    if isinstance(at, str):  # a cursor of SQLite returns text, Django's own queries a datetime
+        at = datetime.fromisoformat(at)
+    return LoggedEvent(topic, offset, kind, raw, rfc3339(at))
+
+
+def from_message(event: dict[str, Any]) -> LoggedEvent:
+    """The event of a channel-layer message."""
+    raw = orjson.dumps(event["data"]).decode()
+    return LoggedEvent(event["topic"], event["offset"], event["type"], raw, event["at"])
+
+
+def rfc3339(at: datetime) -> str:
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def epoch() -> str:
+    return epochs.current()
+
+
+def reach(names: Collection[str]) -> dict[str, Reach]:
+    """Every name, also of a topic that never had an event."""
+    rows = Topic.objects.filter(name__in=names).values_list("name", "floor", "head")
+    known = {name: Reach(floor, head) for name, floor, head in rows}
+    return {name: known.get(name, Reach()) for name in names}
+
+
+def heads(names: Collection[str]) -> dict[str, int]:
+    return {name: found.head for name, found in reach(names).items()}
+
+
+def cursor(names: Collection[str]) -> str:
+    """The present position in these topics. Take it before reading the rows of a snapshot, never after."""
+    current = epochs.current()
+    return "~".join([current, *(f"{name}:{head}" for name, head in sorted(heads(names).items()))])
+
+
+def after(topic: str, offset: int, limit: int) -> list[LoggedEvent]:
+    """What follows an offset, oldest first."""
+    rows = Event.objects.filter(topic=topic, offset__gt=offset).order_by("offset")
+    return [from_row(row) for row in rows.values_list(*_FIELDS)[:limit]]
+
+
+def page(topic: str, before: int | None, limit: int) -> list[LoggedEvent]:
+    """A page of one topic, newest first, below `before` when given."""
+    rows = Event.objects.filter(topic=topic, offset__isnull=False).order_by("-offset")
+    if before is not None:
+        rows = rows.filter(offset__lt=before)
+    return [from_row(row) for row in rows.values_list(*_FIELDS)[:limit]]
+
+
+def newest(names: Collection[str], limit: int) -> list[LoggedEvent]:
+    """The newest events over several topics, newest first; one indexed look per topic."""
+    found = [event for name in names for event in page(name, None, limit)]
+    return sorted(found, key=lambda event: event.at, reverse=True)[:limit]
+
+
+def per_minute(names: Collection[str], minutes: int = 60) -> list[tuple[datetime, int]]:
+    """Events in each of the last so many minutes (UTC, the present one last), oldest first, zeros included."""
+    last = timezone.now().astimezone(UTC).replace(second=0, microsecond=0)
+    counts = {last - timedelta(minutes=back): 0 for back in range(minutes - 1, -1, -1)}
+    first = next(iter(counts))
+    stamps = Event.objects.filter(topic__in=names, offset__isnull=False, at__gte=first)
+    for at in stamps.values_list("at", flat=True).iterator(2000):
+        minute = at.astimezone(UTC).replace(second=0, microsecond=0)
+        if minute in counts:
+            counts[minute] += 1
+    return list(counts.items())
+
+
+def prune(days: int, count: int) -> int:
+    """Drop what is older than `days` or beyond the newest `count` of its topic. Returns how many events.
+
+    The floor rises before the rows go, in short transactions: a reader in between sees the gap and says `reset`.
+    """
+    cuts: dict[str, int] = {}
+    for name, head in Topic.objects.filter(head__gt=F("floor") + count).values_list("name", "head"):
+        cuts[name] = head - count
+    old = Event.objects.filter(offset__isnull=False, at__lt=timezone.now() - timedelta(days=days))
+    for name, offset in old.order_by().values_list("topic").annotate(Max("offset")):
+        cuts[name] = max(offset, cuts.get(name, 0))
+    return sum(_drop(name, offset) for name, offset in sorted(cuts.items()))
+
+
+def _drop(name: str, up_to: int) -> int:
+    Topic.objects.filter(name=name, floor__lt=up_to).update(floor=up_to)
+    dropped = 0
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                DELETE FROM hub_events_event WHERE id IN (
+                    SELECT id FROM hub_events_event
+                    WHERE topic = %s AND "offset" <= %s ORDER BY "offset" LIMIT %s
+                )
+                """,
+                [name, up_to, _ROWS_PER_DELETE],
+            )
+            gone = int(cursor.rowcount)
+            dropped += gone
+            if gone < _ROWS_PER_DELETE:
+                return dropped

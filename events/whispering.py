@@ -1,0 +1,53 @@
+"""Unlogged, best-effort hints: typing, presence, progress ticks. The last one wins."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from asgiref.sync import async_to_sync
+
+from events import layer
+from events.publishing import encode
+
+logger = logging.getLogger(__name__)
+
+
+def whisper(topic: str, type: str, data: Mapping[str, Any]) -> None:
+    """Tell whoever reads the topic right now. Never fails because Redis is away."""
+    async_to_sync(awhisper)(topic, type, data)
+
+
+async def awhisper(topic: str, type: str, data: Mapping[str, Any]) -> None:
+    """`whisper` for async code."""
+    encode(data)
+    message = {"type": "hub.whisper", "whisper": {"topic": topic, "type": type, "data": dict(data)}}
+    try:
+        await layer.current().group_send(topic, message)
+    except Exception as error:  # noqa: BLE001 - a hint may be lost
+        logger.debug("whisper %s lost (%s)", type, type_name(error))
+
+
+def send(connection: str, type: str, data: Mapping[str, Any]) -> None:
+    """Whisper to one connection (the `connection` of its `welcome`). One that is gone: dropped."""
+    async_to_sync(asend)(connection, type, data)
+
+
+async def asend(connection: str, type: str, data: Mapping[str, Any]) -> None:
+    """`send` for async code."""
+    encode(data)
+    channel, _, number = connection.rpartition("~")
+    message = {
+        "type": "hub.whisper",
+        "connection": number,
+        "whisper": {"type": type, "data": dict(data)},
+    }
+    try:
+        await layer.current().send(channel, message)
+    except Exception as error:  # noqa: BLE001 - a hint may be lost
+        logger.debug("whisper %s lost (%s)", type, type_name(error))
+
+
+def type_name(error: Exception) -> str:
+    return error.__class__.__name__
