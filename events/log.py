@@ -16,7 +16,7 @@ from django.utils import timezone
 from events import epoch as epochs
 from events.models import Event, Topic
 
-COLUMNS: Final = 'event.topic, event."offset", event.type, event.data, event.at'
+COLUMNS: Final = 'topic, "offset", type, data, at'
 _FIELDS: Final = ("topic", "offset", "type", "data", "at")
 _ROWS_PER_DELETE: Final = 1000
 

@@ -105,18 +105,20 @@ def _number(names: list[str]) -> list[LoggedEvent]:
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            UPDATE hub_events_event AS event
-            SET "offset" = topic.head + pending.place
+            UPDATE hub_events_event
+            SET "offset" = pending.given
             FROM (
-                SELECT id, topic, row_number() OVER (PARTITION BY topic ORDER BY id) AS place
+                SELECT first.pending_id, standing.head + row_number() OVER (
+                    PARTITION BY first.pending_topic ORDER BY first.pending_id
+                ) AS given
                 FROM (
-                    SELECT id, topic FROM hub_events_event
+                    SELECT id AS pending_id, topic AS pending_topic FROM hub_events_event
                     WHERE "offset" IS NULL AND topic IN ({marks})
                     ORDER BY id LIMIT {EVENTS_PER_TRANSACTION}
                 ) AS first
+                JOIN hub_events_topic AS standing ON standing.name = first.pending_topic
             ) AS pending
-            JOIN hub_events_topic AS topic ON topic.name = pending.topic
-            WHERE event.id = pending.id
+            WHERE hub_events_event.id = pending.pending_id
             RETURNING {COLUMNS}
             """,  # noqa: S608 - names are bound, the rest is constant
             names,

