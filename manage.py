@@ -10,12 +10,29 @@ import sys
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
     try:
+        from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415
         from django.core.management import execute_from_command_line  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        raise SystemExit(
-            f"{error.name} is not installed: run `make run` once, or activate .venv."
-        ) from None
-    execute_from_command_line(sys.argv)
+        raise SystemExit(_missing(error)) from None
+    try:
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as error:
+        if "--traceback" in sys.argv:
+            raise
+        raise SystemExit(f"Wrong setting: {error}") from None
+    except ModuleNotFoundError as error:
+        if "--traceback" in sys.argv:
+            raise
+        raise SystemExit(_missing(error)) from None
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    if error.name in os.environ.get("HUB_APPS", "").replace(" ", "").split(","):
+        return f"HUB_APPS names {error.name}, and there is no such module on the Python path."
+    return (
+        f"The module {error.name} is missing: run `make install` once, "
+        "and start with .venv/bin/python. (--traceback shows where it was wanted.)"
+    )
 
 
 if __name__ == "__main__":

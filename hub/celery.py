@@ -5,9 +5,18 @@ from __future__ import annotations
 import os
 
 from celery import Celery
+from celery.signals import setup_logging
+
+from hub.sign_of_life import SignOfLife
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
 
 app = Celery("hub")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+app.steps["consumer"].add(SignOfLife)
+
+
+@setup_logging.connect
+def _leave_logging_to_django(**_: object) -> None:
+    """A receiver here keeps Celery from configuring handlers of its own."""

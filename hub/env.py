@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit, urlunsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -55,50 +56,52 @@ def items(name: str, default: str = "") -> list[str]:
 
 
 def secret(name: str, data_dir: Path) -> str:
-    """The variable itself, else the file that `<name>_FILE` names, else one generated into the data directory.
-
-    A generated secret is written once with mode 600; processes that start together agree on the first one.
-    """
+    """The variable itself, else the file that `<name>_FILE` names, else one generated into the data directory."""
     given = text(name)
+    named = text(f"{name}_FILE")
     if given:
         return given
-    named = text(f"{name}_FILE")
-    path = Path(named) if named else data_dir / "secrets" / name.lower()
-    with contextlib.suppress(FileNotFoundError):
-        return path.read_text(encoding="utf-8").strip()
     if named:
-        raise ImproperlyConfigured(f"{name}_FILE is {named!r}: there is no such file.")
+        return _read(f"{name}_FILE", named)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-        draft.touch(mode=0o600)
-        draft.write_text(secrets.token_urlsafe(48) + "\n", encoding="utf-8")
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)  # unlike a rename, fails when another process was first
-        draft.unlink()
-        return path.read_text(encoding="utf-8").strip()
+        return kept(data_dir / "secrets" / name.lower(), lambda: secrets.token_urlsafe(48))
     except OSError as error:
         raise ImproperlyConfigured(
-            f"{name} is not set and none can be written to {path.parent} ({error.strerror}): "
-            f"set {name} or {name}_FILE."
+            f"{name} is not set and none can be written to {error.filename} ({error.strerror}): "
+            f"set {name}, {name}_FILE or HUB_DATA_DIR."
         ) from None
 
 
-def database(url: str, data_dir: Path) -> dict[str, object]:
+def kept(path: Path, make: Callable[[], str]) -> str:
+    """What the file holds; made once, with mode 600. Processes that start together agree on the first one."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text(encoding="utf-8").strip()
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    draft.touch(mode=0o600)
+    draft.write_text(make() + "\n", encoding="utf-8")
+    with contextlib.suppress(FileExistsError):
+        os.link(draft, path)  # unlike a rename, fails when another process was first
+    draft.unlink()
+    return path.read_text(encoding="utf-8").strip()
+
+
+def database(url: str, data_dir: Path, password_file: str = "") -> dict[str, object]:
     """Django's settings for `sqlite:///path`, or `postgres://user:password@host:port/name?sslmode=…`."""
     if not url:
         return _sqlite(data_dir / "db.sqlite3")
-    parts = urlsplit(url)
+    parts = _split("DATABASE_URL", url)
     if parts.scheme == "sqlite":
         return _sqlite(Path(unquote(parts.path.removeprefix("/"))))
-    if parts.scheme not in {"postgres", "postgresql"}:
+    if parts.scheme not in {"postgres", "postgresql"} or not parts.path.strip("/"):
         raise ImproperlyConfigured(
-            f"DATABASE_URL starts with {parts.scheme!r}: use sqlite:///path or postgres://user:password@host/name."
+            f"DATABASE_URL is {_without_password(parts)!r}: "
+            "use sqlite:///path or postgres://user:password@host/name."
         )
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     password = unquote(parts.password or "")
-    if not password and text("DATABASE_PASSWORD_FILE"):
-        password = Path(text("DATABASE_PASSWORD_FILE")).read_text(encoding="utf-8").strip()
+    if not password and password_file:
+        password = _read("DATABASE_PASSWORD_FILE", password_file)
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(parts.path.removeprefix("/")),
@@ -109,6 +112,7 @@ def database(url: str, data_dir: Path) -> dict[str, object]:
         "OPTIONS": {
             "pool": {"min_size": 0, "max_size": 16, "timeout": 3},
             "connect_timeout": 3,
+            "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=30s",
             **query,
         },
     }
@@ -127,11 +131,75 @@ def _sqlite(path: Path) -> dict[str, object]:
     }
 
 
+def redis(name: str, default: str, password_file: str = "") -> str:
+    """An address for redis-py: `redis://`, `rediss://` or `unix://`, with user, password and database."""
+    value = text(name, default)
+    parts = _split(name, value)
+    if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.hostname or parts.path):
+        raise ImproperlyConfigured(
+            f"{name} is {_without_password(parts)!r}: use redis://user:password@host:6379/0, "
+            "rediss://… (TLS) or unix:///path?db=0."
+        )
+    if not password_file or parts.password is not None:
+        return value
+    password = quote(_read("REDIS_PASSWORD_FILE", password_file), safe="")
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{password}@{host}"))
+
+
 def broker(url: str) -> str:
     """A Redis address in Celery's spelling: `unix:///path?db=1` becomes `redis+socket:///path?virtual_host=1`."""
-    if not url.startswith("unix://"):
-        return url
     parts = urlsplit(url)
+    if parts.scheme != "unix":
+        return url
     database_number = parse_qs(parts.query).get("db", ["0"])[-1]
     user = f"{parts.username or ''}:{parts.password}@" if parts.password else ""
     return f"redis+socket://{user}{parts.path}?virtual_host={database_number}"
+
+
+def mail(url: str) -> dict[str, object]:
+    """Django's mail settings for `smtp://user:password@host:587` (`smtps://` for TLS from the first byte)."""
+    if not url:
+        return {"EMAIL_BACKEND": "django.core.mail.backends.dummy.EmailBackend"}
+    parts = _split("SMTP_URL", url)
+    if parts.scheme not in {"smtp", "smtps"} or not parts.hostname:
+        raise ImproperlyConfigured(
+            f"SMTP_URL is {_without_password(parts)!r}: use smtp://user:password@host:587 or smtps://…"
+        )
+    query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+    secure = parts.scheme == "smtps"
+    return {
+        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+        "EMAIL_HOST": parts.hostname,
+        "EMAIL_PORT": parts.port or (465 if secure else 587),
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_SSL": secure,
+        "EMAIL_USE_TLS": not secure and query.get("starttls", "1") != "0",
+        "EMAIL_TIMEOUT": 5,  # seconds
+    }
+
+
+def _read(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"{name} is {path!r} and cannot be read ({error.strerror}): name a file with the secret."
+        ) from None
+
+
+def _split(name: str, url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises for what is no port
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} is no address ({error}).") from None
+    return parts
+
+
+def _without_password(parts: SplitResult) -> str:
+    if parts.password is None:
+        return parts.geturl()
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:…@{host}"))

@@ -9,17 +9,20 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
 from hub import env
+from hub.local import redis as local_redis
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 # --- Where the hub lives -------------------------------------------------------------------------------------------
 HUB_DATA_DIR = Path(env.text("HUB_DATA_DIR", ".hub")).resolve()
 HUB_PORT = env.number("HUB_PORT", 8000, least=1, most=65535)
+HUB_BIND = env.text("HUB_BIND", "127.0.0.1")
 HUB_URL = env.text("HUB_URL", f"http://localhost:{HUB_PORT}").rstrip("/")
 _public = urlsplit(HUB_URL)
 if _public.scheme not in {"http", "https"} or not _public.hostname:
     raise ImproperlyConfigured(f"HUB_URL is {HUB_URL!r}: use http://host or https://host.")
 HUB_SECURE = _public.scheme == "https"
+HUB_PROXY = env.flag("HUB_PROXY", default=HUB_SECURE)  # believe X-Real-IP and X-Forwarded-Proto
 
 SECRET_KEY = env.secret("SECRET_KEY", HUB_DATA_DIR)
 SECRET_KEY_FALLBACKS = env.items("SECRET_KEY_FALLBACKS")
@@ -32,7 +35,7 @@ DEBUG = False
 HUB_GROUPS = env.items("HUB_GROUPS")
 HUB_IS_STAFF = env.text("HUB_IS_STAFF")
 HUB_APPS = env.items("HUB_APPS")
-HUB_DEMO = env.flag("HUB_DEMO", default=True)
+HUB_DEMO = env.flag("HUB_DEMO", default=not HUB_SECURE)
 HUB_DEMO_PASSWORD = env.text("HUB_DEMO_PASSWORD")
 HUB_RETENTION_DAYS = env.number("HUB_RETENTION_DAYS", 30, least=1)
 HUB_RETENTION_COUNT = env.number("HUB_RETENTION_COUNT", 10_000, least=1)
@@ -46,6 +49,7 @@ INSTALLED_APPS = [
     "accounts",
     "events",
     "channels",
+    "ninja",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -55,6 +59,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "hub.health.answer",
+    "hub.headers.guard",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -85,11 +91,18 @@ TEMPLATES = [
 ]
 
 # --- Database -------------------------------------------------------------------------------------------------------
-DATABASES = {"default": env.database(env.text("DATABASE_URL"), HUB_DATA_DIR)}
+DATABASES = {
+    "default": env.database(
+        env.text("DATABASE_URL"), HUB_DATA_DIR, env.text("DATABASE_PASSWORD_FILE")
+    )
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Redis: layer, broker, presence ---------------------------------------------------------------------------------
-REDIS_URL = env.text("REDIS_URL", "redis://127.0.0.1:6379/0")
+HUB_OWN_REDIS = not env.text("REDIS_URL")  # `manage.py up` starts one
+REDIS_URL = env.redis(
+    "REDIS_URL", local_redis.address(HUB_DATA_DIR), env.text("REDIS_PASSWORD_FILE")
+)
 HUB_LAYER = env.choice("HUB_LAYER", "pubsub", "pubsub", "core", "memory")
 CHANNEL_LAYERS = {
     "default": {
@@ -100,6 +113,13 @@ CHANNEL_LAYERS = {
 }
 
 CELERY_BROKER_URL = env.broker(REDIS_URL)
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 3600,  # seconds; longer than any task may run
+    "socket_connect_timeout": 2,
+    "socket_timeout": 5,
+    "socket_keepalive": True,
+}
+CELERY_TASK_PUBLISH_RETRY = False  # the row is there already, a sweeper sends it again
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_RESULT_ACCEPT_CONTENT = ["json"]
@@ -108,7 +128,8 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 1.0  # seconds, after SIGQUIT; then tasks go back to the queue
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "prune-events": {"task": "events.tasks.prune", "schedule": 600.0},
@@ -134,7 +155,7 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SECURE_HSTS_SECONDS = 31_536_000 if HUB_SECURE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HUB_SECURE
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HUB_PROXY else None
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
@@ -146,3 +167,30 @@ USE_I18N = USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "/static/"
 STATIC_ROOT = HUB_DATA_DIR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "hub.static_files.HashedFiles"},
+}
+
+# --- Mail -----------------------------------------------------------------------------------------------------------
+SMTP_URL = env.text("SMTP_URL")
+globals().update(env.mail(SMTP_URL))
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("HUB_MAIL_FROM", f"hub@{_public.hostname}")
+
+# --- Logging --------------------------------------------------------------------------------------------------------
+HUB_LOG = env.choice("HUB_LOG", "json", "json", "text")
+HUB_LOG_LEVEL = env.choice("HUB_LOG_LEVEL", "INFO", "DEBUG", "INFO", "WARNING", "ERROR")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": "hub.logs.Json"}, "text": {"()": "hub.logs.Text"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": HUB_LOG}},
+    "root": {"handlers": ["console"], "level": HUB_LOG_LEVEL},
+    "loggers": {
+        "django": {"level": "WARNING", "handlers": [], "propagate": True},
+        "django.server": {"level": "WARNING", "handlers": [], "propagate": True},
+        "daphne": {"level": "WARNING"},
+        "celery": {"level": "WARNING"},
+        "kombu": {"level": "WARNING"},
+    },
+}

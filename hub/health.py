@@ -1,0 +1,183 @@
+"""`/healthz`, `/readyz` and `/metrics`: answered before sessions, hosts and redirects come into play.
+
+Each part is asked at most once at a time, in a thread of its own, and a caller waits for none longer than
+`PATIENCE`: a database that hangs makes the hub not ready, it does not make this page hang.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from typing import Final
+
+import redis
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+
+from events import redis_client
+from hub import sign_of_life
+
+logger = logging.getLogger(__name__)
+
+PATIENCE: Final = 0.9
+"""Seconds that a request waits for all parts together."""
+FRESH: Final = 0.5
+"""Seconds for which an answer is given again without asking."""
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+_ready = Gauge("hub_ready", "1 when this part answers", ["part"])
+
+
+class Part:
+    """Something that the hub can't do without, and the question that shows it is there."""
+
+    def __init__(self, name: str, ask: Callable[[], str]) -> None:
+        self.name = name
+        self._ask = ask
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._answer: Future[str] | None = None
+        self._asked_at = 0.0
+
+    def answer(self) -> Future[str]:
+        """What `ask` says, "ok" or what is wrong; the one on its way, when there is one."""
+        with self._lock:
+            now = time.monotonic()
+            if self._answer is not None and (
+                not self._answer.done() or now - self._asked_at < FRESH
+            ):
+                return self._answer
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"health-{self.name}")
+            self._asked_at = now
+            self._answer = self._pool.submit(self._ask)
+            return self._answer
+
+
+def _database() -> str:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError as error:
+        return type(error).__name__
+    finally:
+        connection.close()
+    return "ok"
+
+
+def _redis() -> str:
+    try:
+        redis_client.blocking().ping()
+    except redis.RedisError as error:
+        return type(error).__name__
+    return "ok"
+
+
+def _worker() -> str:
+    try:
+        return "ok" if sign_of_life.seen() else "none answers"
+    except redis.RedisError:
+        return "unknown"
+
+
+PARTS: Final = (Part("database", _database), Part("redis", _redis), Part("worker", _worker))
+
+
+def readiness() -> dict[str, str]:
+    """Each part by name: "ok", or a few words on what is wrong."""
+    answers = {part.name: part.answer() for part in PARTS}
+    wait_for(answers.values(), timeout=PATIENCE)
+    states = {}
+    for name, answer in answers.items():
+        if not answer.done():
+            states[name] = f"no answer within {PATIENCE:g} s"
+        elif answer.exception() is not None:
+            logger.error("The check of %s failed", name, exc_info=answer.exception())
+            states[name] = "the check failed"
+        else:
+            states[name] = answer.result()
+        _ready.labels(name).set(states[name] == "ok")
+    return states
+
+
+def answer(get_response: GetResponse) -> GetResponse:
+    """Middleware, the first of all."""
+    pages = {"/healthz": _healthz, "/readyz": _readyz, "/metrics": _metrics}
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        page = pages.get(request.path_info)
+        if page is None:
+            return get_response(request)
+        if request.method not in {"GET", "HEAD"}:
+            return HttpResponse(status=405, headers={"Allow": "GET, HEAD"})
+        response = page(request)
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    return middleware
+
+
+def _healthz(request: HttpRequest) -> HttpResponse:
+    return _json({"status": "ok"})
+
+
+def _readyz(request: HttpRequest) -> HttpResponse:
+    states = readiness()
+    ready = all(state == "ok" for state in states.values())
+    body: dict[str, object] = {"status": "ok" if ready else "unavailable"}
+    if _may_see_details(request):
+        body["checks"] = states
+    return _json(body, 200 if ready else 503)
+
+
+def _metrics(request: HttpRequest) -> HttpResponse:
+    if not _may_see_details(request):
+        return _json({"status": "ok"})
+    readiness()
+    return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+
+
+def _json(body: dict[str, object], status: int = 200) -> HttpResponse:
+    response = HttpResponse(json.dumps(body), content_type="application/json", status=status)
+    if status == 503:
+        response.headers["Retry-After"] = "2"
+    return response
+
+
+def _may_see_details(request: HttpRequest) -> bool:
+    authorization = request.headers.get("Authorization")
+    if authorization is None:
+        return _is_local(request)
+    from accounts import authenticate  # noqa: PLC0415
+
+    try:
+        credential = authenticate.from_request_headers(authorization, None)
+    except (authenticate.InvalidKey, DatabaseError):
+        return False
+    return credential is not None and "admin" in credential.scopes
+
+
+def _is_local(request: HttpRequest) -> bool:
+    """The direct peer is this machine, and it speaks for itself: a proxy leaves one of these headers."""
+    forwarded = (
+        "HTTP_X_FORWARDED_FOR",
+        "HTTP_X_REAL_IP",
+        "HTTP_X_FORWARDED_PROTO",
+        "HTTP_FORWARDED",
+        "HTTP_VIA",
+    )
+    if any(name in request.META for name in forwarded):
+        return False
+    try:
+        return ipaddress.ip_address(request.META.get("REMOTE_ADDR") or "").is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,274 @@
+"""`manage.py up`: the whole hub in one terminal, until Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import http.client
+import json
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+import time
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import redis
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError, connection, connections
+from django.db.migrations.executor import MigrationExecutor
+
+from hub import env, sign_of_life, static_files
+from hub.local.processes import Child, GaveUp, stop
+from hub.local.redis import NoRedis
+from hub.local.redis import command as redis_command
+
+REDIS_PATIENCE: Final = 10.0
+"""Seconds until Redis must answer; an append-only file of some size takes a while to load."""
+REMINDER: Final = 15.0
+"""Seconds between two lines about what the hub still waits for."""
+STOP_PATIENCE: Final = 3.5
+"""Seconds for server, worker and beat; Redis follows, and all must be gone within five."""
+REDIS_STOP_PATIENCE: Final = 1.0
+
+
+class Stopped(Exception):
+    """Somebody asked us to stop."""
+
+
+class Command(BaseCommand):
+    help = "Run Redis, the server, a worker and beat until Ctrl-C."
+    requires_system_checks = []
+    requires_migrations_checks = False
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--port", type=int, default=settings.HUB_PORT)
+        parser.add_argument("--host", default=settings.HUB_BIND)
+
+    def handle(self, *args: Any, port: int, host: str, verbosity: int, **options: Any) -> None:
+        began = time.monotonic()
+        self._mouth = threading.Lock()
+        self._asked = False
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._stop_soon)
+        children: list[Child] = []
+        try:
+            with _only_one_here(settings.HUB_DATA_DIR):
+                _refuse_taken_port(host, port)
+                self._run(children, host, port, loud=verbosity > 1, began=began)
+        except Stopped:
+            pass
+        except (NoRedis, GaveUp, ImproperlyConfigured) as error:
+            raise CommandError(str(error)) from None
+        except OperationalError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise CommandError(
+                f"The database does not answer ({reason}): check DATABASE_URL."
+            ) from None
+        finally:
+            # What was started last goes first; Redis outlives those who use it.
+            stop([child for child in children if child.name != "redis"], STOP_PATIENCE)
+            stop(children, REDIS_STOP_PATIENCE)
+        self._say("Stopped.")
+
+    def _run(
+        self, children: list[Child], host: str, port: int, *, loud: bool, began: float
+    ) -> None:
+        environ = dict(os.environ, REDIS_URL=settings.REDIS_URL, HUB_PORT=str(port))
+        environ.setdefault("HUB_LOG", "text")
+        environ["PYTHONUNBUFFERED"] = "1"
+        if settings.HUB_OWN_REDIS:
+            children.append(
+                Child("redis", redis_command(settings.HUB_DATA_DIR), environ, self._say, loud=True)
+            )
+            children[0].start()
+        self._wait_for_redis(children)
+        _migrate()
+        static_files.collect()
+        sign_ins = _sign_ins(port)
+        connections.close_all()
+        self._obey()
+
+        for name, command, stops_by in _programs(host, port):
+            child = Child(name, command, environ, self._say, stops_by, loud=loud)
+            children.append(child)
+            child.start()
+        self._wait_until_ready(children, host, port)
+        for child in children:
+            child.loud = True
+        self._say(f"\nHub is ready after {time.monotonic() - began:.1f} s: {_address(port)}\n")
+        self._say(sign_ins)
+        self._say("Ctrl-C stops it.")
+        while True:
+            self._supervise(children)
+
+    def _wait_for_redis(self, children: list[Child]) -> None:
+        deadline = time.monotonic() + (REDIS_PATIENCE if children else 2)
+        while True:
+            self._obey()
+            try:
+                sign_of_life.forget()
+                return
+            except redis.RedisError as error:
+                if children and not children[0].alive():
+                    raise CommandError(
+                        f"Redis did not start:\n{children[0].last_words()}"
+                    ) from None
+                if time.monotonic() > deadline:
+                    raise CommandError(
+                        f"Redis does not answer ({error}): check REDIS_URL, or unset it."
+                    ) from None
+            time.sleep(0.02)
+
+    def _wait_until_ready(self, children: list[Child], host: str, port: int) -> None:
+        remind_at = time.monotonic() + REMINDER
+        while True:
+            missing = _missing(host, port)
+            if not missing:
+                return
+            if time.monotonic() > remind_at:
+                self._say(f"Still waiting for: {missing}")
+                remind_at = time.monotonic() + REMINDER
+            self._supervise(children, pause=0.1)
+
+    def _supervise(self, children: list[Child], pause: float = 0.25) -> None:
+        self._obey()
+        for child in children:
+            child.watch()
+        time.sleep(pause)
+
+    def _stop_soon(self, number: int, frame: object) -> None:
+        self._asked = True
+
+    def _obey(self) -> None:
+        if self._asked:
+            raise Stopped
+
+    def _say(self, line: str) -> None:
+        with self._mouth, contextlib.suppress(BrokenPipeError):
+            self.stdout.write(line)
+            self.stdout.flush()
+
+
+@contextlib.contextmanager
+def _only_one_here(data_dir: Path) -> Iterator[None]:
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandError(
+                f"A hub is already running on {data_dir}: stop it, or set HUB_DATA_DIR and HUB_PORT."
+            ) from None
+        yield
+
+
+def _refuse_taken_port(host: str, port: int) -> None:
+    try:
+        family, kind, _, _, where = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise CommandError(
+                f"Port {port} is in use: stop what listens there, or set HUB_PORT to another."
+            ) from None
+        raise CommandError(
+            f"Cannot listen on {host} port {port} ({error.strerror}): set HUB_BIND or HUB_PORT."
+        ) from None
+
+
+def _migrate() -> None:
+    executor = MigrationExecutor(connection)
+    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        call_command("migrate", interactive=False, verbosity=0)
+
+
+def _sign_ins(port: int) -> str:
+    if settings.HUB_DEMO:
+        # Only a hub that wants them loads the demo.
+        from accounts import demo  # noqa: PLC0415
+
+        password = env.kept(
+            settings.HUB_DATA_DIR / "secrets" / "demo_password",
+            lambda: settings.HUB_DEMO_PASSWORD or secrets.token_urlsafe(9),
+        )
+        names = [name for name, _ in demo.ensure(password)]
+        return f"Sign in as {', '.join(names)}. The password is {password} unless changed since.\n"
+    if get_user_model().objects.filter(is_superuser=True, is_active=True).exists():
+        return ""
+    from accounts import setup  # noqa: PLC0415
+
+    return (
+        "Make the administrator, once, at "
+        f"{_address(port)}/accounts/setup/?token={setup.issue_token()}\n"
+    )
+
+
+def _address(port: int) -> str:
+    own = f"http://localhost:{settings.HUB_PORT}"
+    return f"http://localhost:{port}" if own == settings.HUB_URL else str(settings.HUB_URL)
+
+
+def _programs(
+    host: str, port: int
+) -> list[tuple[str, list[str], tuple[tuple[float, signal.Signals], ...]]]:
+    python = [sys.executable, "-X", "utf8", "-m"]
+    celery = [*python, "celery", "-A", "hub"]
+    beat_file = settings.HUB_DATA_DIR / "beat-schedule"
+    term, quit_now = signal.SIGTERM, signal.SIGQUIT
+    return [
+        (
+            "server",
+            _server(python, host, port),
+            ((0.0, term),),
+        ),
+        # SIGQUIT hands unfinished tasks back to the queue.
+        (
+            "worker",
+            [*celery, "worker", "--without-gossip", "--without-mingle"],
+            ((0.0, term), (1.5, quit_now)),
+        ),
+        (
+            "beat",
+            [*celery, "beat", "--schedule", str(beat_file), "--pidfile", ""],
+            ((0.0, term),),
+        ),
+    ]
+
+
+def _server(python, host, port):  # TEMPORARY until hub/server.py exists
+    if (settings.BASE_DIR / "hub" / "server.py").exists():
+        return [*python, "hub.server", "--host", host, "--port", str(port)]
+    return [*python, "daphne", "-b", host, "-p", str(port), "hub.asgi:application"]
+
+
+def _missing(host: str, port: int) -> str:
+    """What /readyz still waits for; empty when all is there."""
+    target = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    probe = http.client.HTTPConnection(target, port, timeout=2)
+    try:
+        probe.request("GET", "/readyz")
+        answer = probe.getresponse()
+        body = answer.read()
+        if answer.status == 200:
+            return ""
+        checks = json.loads(body).get("checks", {})
+        return ", ".join(name for name, state in checks.items() if state != "ok") or "readiness"
+    except (OSError, http.client.HTTPException, ValueError):
+        return "the server"
+    finally:
+        probe.close()
