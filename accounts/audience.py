@@ -1,0 +1,123 @@
+"""May this person read this topic? The one place that answers.
+
+Features above register a rule for their kind of topic at start. What is malformed, absent, foreign or of a
+kind that nobody registered gets the same answer: no.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group, User
+from django.utils.module_loading import import_string
+
+from events import topics
+from events.topics import Topic
+
+if TYPE_CHECKING:
+    from accounts.authenticate import Credential
+
+logger = logging.getLogger(__name__)
+
+Pair = tuple[int, Topic]
+Rule = Callable[[Collection[Pair]], set[Pair]]
+
+_rules: dict[str, Rule] = {}
+
+
+def register(kind: str, rule: Rule) -> None:
+    """`rule` gets `(user id, topic)` pairs of active staff, all at once, and returns those that are allowed."""
+    _rules[kind] = rule
+
+
+def allowed(pairs: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
+    """Those of the pairs that may be read right now; a constant number of queries per kind of topic."""
+    parsed = [(user_id, topic) for user_id, name in pairs if (topic := topics.parse(name))]
+    staff = _staff({user_id for user_id, _ in parsed})
+    by_kind: dict[str, list[Pair]] = defaultdict(list)
+    for user_id, topic in parsed:
+        if user_id in staff and topic.kind in _rules:
+            by_kind[topic.kind].append((user_id, topic))
+    return {
+        (user_id, topic.name)
+        for kind, asked in by_kind.items()
+        for user_id, topic in _rules[kind](asked)
+    }
+
+
+def may_read(user_id: int, topic: str) -> bool:
+    return bool(allowed([(user_id, topic)]))
+
+
+def default_topics(user_id: int) -> list[str]:
+    """What somebody reads without asking: the own topic, the fixed groups, the own teams."""
+    if not _staff({user_id}):
+        return []
+    teams = Group.objects.filter(user=user_id).order_by("pk").values_list("pk", flat=True)
+    return [topics.user(user_id), *topics.groups(), *map(topics.team, teams)]
+
+
+def may_publish(credential: Credential, topic: str) -> bool:
+    """Whether `POST /api/v1/events` may write here: the groups, and teams that the person may read."""
+    parsed = topics.parse(topic)
+    if parsed is None or parsed.kind not in {"group", "team"}:
+        return False
+    needed = "admin" if topic in {topics.DASHBOARD, topics.ANNOUNCEMENTS} else "publish"
+    return needed in credential.scopes and may_read(credential.user_id, topic)
+
+
+def is_staff_of_hub(user: User) -> bool:
+    """Every active account, unless HUB_IS_STAFF names a predicate that narrows this."""
+    if not user.is_active:
+        return False
+    if not settings.HUB_IS_STAFF:
+        return True
+    try:
+        return bool(import_string(settings.HUB_IS_STAFF)(user))
+    except Exception:
+        logger.exception("HUB_IS_STAFF failed; the account is treated as not staff")
+        return False
+
+
+def _staff(user_ids: Iterable[int]) -> set[int]:
+    active = get_user_model()._default_manager.filter(pk__in=set(user_ids), is_active=True)
+    if not settings.HUB_IS_STAFF:
+        return set(active.values_list("pk", flat=True))
+    return {user.pk for user in active if is_staff_of_hub(user)}
+
+
+def _own(pairs: Collection[Pair]) -> set[Pair]:
+    return {(user_id, topic) for user_id, topic in pairs if topic.key == str(user_id)}
+
+
+def _fixed_groups(pairs: Collection[Pair]) -> set[Pair]:
+    existing = set(topics.groups())
+    return {(user_id, topic) for user_id, topic in pairs if topic.name in existing}
+
+
+def _teams(pairs: Collection[Pair]) -> set[Pair]:
+    users = {user_id for user_id, _ in pairs}
+    teams = set(
+        Group.objects.filter(pk__in={int(topic.key) for _, topic in pairs}).values_list(
+            "pk", flat=True
+        )
+    )
+    people = get_user_model()._default_manager
+    superusers = set(people.filter(pk__in=users, is_superuser=True).values_list("pk", flat=True))
+    members = set(people.filter(pk__in=users, groups__in=teams).values_list("pk", "groups"))
+    return {
+        (user_id, topic)
+        for user_id, topic in pairs
+        if (team := int(topic.key)) in teams
+        and (user_id in superusers or (user_id, team) in members)
+    }
+
+
+register("user", _own)
+register("group", _fixed_groups)
+register("team", _teams)

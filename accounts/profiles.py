@@ -1,0 +1,55 @@
+"""What people are called, and what they chose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
+
+from accounts.models import Profile
+
+MePart = Callable[[User], Any]
+
+_me_parts: dict[str, MePart] = {}
+
+
+def of(user: User) -> Profile:
+    """The person's profile; one that bulk-made accounts lack is made now."""
+    try:
+        return user.hub_profile
+    except Profile.DoesNotExist:
+        return Profile.objects.get_or_create(user=user)[0]
+
+
+def display_name(user: User) -> str:
+    try:
+        chosen = user.hub_profile.display_name
+    except Profile.DoesNotExist:
+        chosen = ""
+    return chosen or user.get_full_name() or user.get_username()
+
+
+def person(user: User) -> dict[str, Any]:
+    """A person as JSON has it: `{id, name, username}`."""
+    return {"id": user.pk, "name": display_name(user), "username": user.get_username()}
+
+
+def people(ids: Iterable[int]) -> dict[int, dict[str, Any]]:
+    """`person` for many, by id; ids of nobody are left out. One query."""
+    found = get_user_model()._default_manager.filter(pk__in=set(ids)).select_related("hub_profile")
+    return {user.pk: person(user) for user in found}
+
+
+def names(ids: Iterable[int]) -> dict[int, str]:
+    return {user_id: one["name"] for user_id, one in people(ids).items()}
+
+
+def register_me(name: str, part: MePart) -> None:
+    """Let a feature above add a member to `GET /api/v1/me`; it is called after the cursor was taken."""
+    _me_parts[name] = part
+
+
+def me_parts(user: User) -> dict[str, Any]:
+    return {name: part(user) for name, part in _me_parts.items()}

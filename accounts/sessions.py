@@ -1,0 +1,94 @@
+"""Sessions that somebody signed in with: Django's store holds them, SignIn rows describe them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from datetime import timedelta
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends.base import SessionBase
+from django.http import HttpRequest
+from django.utils import timezone
+
+from accounts import places
+from accounts.models import SignIn
+from accounts.touch import touch
+
+if TYPE_CHECKING:
+    from django.contrib.sessions.base_session import AbstractBaseSession
+
+SEEN_EVERY: Final = timedelta(minutes=3)
+_AGENT_LENGTH: Final = 300
+
+
+def digest(session_key: str) -> str:
+    """What a session is called where others may look: logs and the `access` topic."""
+    return hashlib.sha256(session_key.encode()).hexdigest()
+
+
+def load(keys: Collection[str]) -> dict[str, dict[str, Any]]:
+    """The data of those sessions that are alive: one query, whatever their number. Never changes a session."""
+    table = model()
+    if table is None:
+        loaded = {key: dict(_store(key).load()) for key in keys}
+        return {key: data for key, data in loaded.items() if data}
+    rows = table._default_manager.filter(session_key__in=keys, expire_date__gt=timezone.now())
+    store = _store()
+    return {row.session_key: store.decode(row.session_data) for row in rows}
+
+
+def delete(session_key: str) -> None:
+    _store().delete(session_key)
+
+
+def record(request: HttpRequest, user: User) -> None:
+    """Note that this request's session belongs to this person now."""
+    if not request.session.session_key:
+        request.session.save()
+    SignIn.objects.update_or_create(
+        session_key=request.session.session_key,
+        defaults={
+            "user": user,
+            "ip": places.address(request) or None,
+            "agent": request.headers.get("User-Agent", "")[:_AGENT_LENGTH],
+            "seen_at": timezone.now(),
+        },
+    )
+
+
+def seen(request: HttpRequest, user: User) -> None:
+    """Move `seen_at` on when it is minutes old; a session without a row gets one."""
+    now = timezone.now()
+    row = SignIn.objects.filter(session_key=request.session.session_key)
+    if touch(row.filter(seen_at__lt=now - SEEN_EVERY), seen_at=now) == 0 and not row.exists():
+        record(request, user)
+
+
+def follow(old: str, new: str, user: User) -> None:
+    """A password change gave the session another key: the row goes with it."""
+    rows = SignIn.objects.filter(session_key=old, user=user)
+    if SignIn.objects.filter(session_key=new).exists():
+        rows.delete()
+    else:
+        rows.update(session_key=new)
+
+
+def model() -> type[AbstractBaseSession] | None:
+    """The table behind the configured engine, if it has one."""
+    find = getattr(_engine().SessionStore, "get_model_class", None)
+    return find() if find is not None else None
+
+
+@cache
+def _engine() -> Any:
+    return import_module(settings.SESSION_ENGINE)
+
+
+def _store(session_key: str | None = None) -> SessionBase:
+    store: SessionBase = _engine().SessionStore(session_key)
+    return store
