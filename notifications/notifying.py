@@ -1,0 +1,226 @@
+"""The one way into inboxes: one row per person, one event each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any, Final
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group, User
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from accounts import audience, profiles
+from events import publish_many, topics
+from notifications import content, inbox
+from notifications.errors import InvalidNotification
+from notifications.models import Inbox, Level, Notification
+
+PEOPLE_PER_TRANSACTION: Final = 500  # some 100 ms of write lock on SQLite
+
+
+class _Everyone(Enum):
+    EVERYONE = "everyone"
+
+
+EVERYONE: Final = _Everyone.EVERYONE
+
+People = (
+    _Everyone
+    | User
+    | Group
+    | int
+    | QuerySet[User]
+    | QuerySet[Group]
+    | Iterable["User | Group | int"]
+)
+"""Whom to tell: a person or a team, many of them, persons also by id, or EVERYONE."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A notification that is known to be valid and has no recipient yet."""
+
+    kind: str
+    title: str
+    body: str
+    url: str
+    level: str
+    actor_id: int | None
+    key: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """`new` rows were stored now; `known` people already had one with this key."""
+
+    new: int = 0
+    known: int = 0
+
+
+def notify(
+    *,
+    to: People,
+    kind: str,
+    title: str,
+    body: str = "",
+    url: str = "",
+    level: str = Level.INFO,
+    actor: User | None = None,
+    key: str | None = None,
+) -> int:
+    """Put one notification into the inbox of each of these people who is active staff. Returns how many are new.
+
+    With a `key` whoever already has a notification with that key gets no second one. Inside a transaction all of it
+    belongs to that transaction; outside, many people are told in several short ones, and a key makes it safe to
+    repeat after a failure. Raises InvalidNotification, which names the field, before anything is stored.
+    """
+    valid = draft(kind=kind, title=title, body=body, url=url, level=level, actor=actor, key=key)
+    return deliver([(valid, to)]).new
+
+
+def draft(
+    *,
+    kind: str,
+    title: str,
+    body: str = "",
+    url: str = "",
+    level: str = Level.INFO,
+    actor: User | None = None,
+    key: str | None = None,
+) -> Draft:
+    """Check the parts of a notification. Raises InvalidNotification."""
+    return Draft(
+        kind=content.kind(kind, InvalidNotification),
+        title=content.title(title, InvalidNotification),
+        body=content.body(body, InvalidNotification),
+        url=content.url(url, InvalidNotification),
+        level=content.level(level, InvalidNotification),
+        actor_id=None if actor is None else actor.pk,
+        key=None if key is None else content.key(key, InvalidNotification),
+        at=timezone.now(),
+    )
+
+
+def deliver(letters: Iterable[tuple[Draft, People]]) -> Told:
+    """Tell many people many things; the queries depend on the number of rows, not of drafts."""
+    drafts: list[Draft] = []
+    wanted: list[tuple[int, int]] = []  # person, place of the draft; stored in this order
+    for each, to in letters:
+        wanted.extend((person, len(drafts)) for person in person_ids(to))
+        drafts.append(each)
+    staff = _open_inboxes(sorted({person for person, _ in wanted}))
+    pairs = sorted(pair for pair in wanted if pair[0] in staff)
+    actors = profiles.people({each.actor_id for each in drafts if each.actor_id is not None})
+    told = [_store(chunk, drafts, actors) for chunk in _chunks(pairs)]
+    return Told(sum(each.new for each in told), sum(each.known for each in told))
+
+
+def person_ids(to: People) -> set[int]:
+    """The ids of these people, whether or not they are staff or exist."""
+    people = get_user_model()._default_manager
+    if to is EVERYONE:
+        return set(people.filter(is_active=True).values_list("pk", flat=True))
+    if isinstance(to, QuerySet):
+        chosen = to.values_list("pk", flat=True)
+        if issubclass(to.model, Group):
+            chosen = people.filter(groups__in=chosen).values_list("pk", flat=True)
+        return set(chosen)
+    if isinstance(to, (int, Group)) or not isinstance(to, Iterable):
+        to = [to]
+    ids: set[int] = set()
+    teams: set[int] = set()
+    for one in to:
+        if isinstance(one, Group):
+            teams.add(one.pk)
+        elif isinstance(one, int) and not isinstance(one, bool):
+            ids.add(one)
+        elif isinstance(one, get_user_model()):
+            ids.add(one.pk)
+        else:
+            raise InvalidNotification("to", "must be users, ids of users, teams, or EVERYONE")
+    if teams:
+        ids.update(people.filter(groups__in=teams).values_list("pk", flat=True))
+    return ids
+
+
+def _open_inboxes(ids: list[int]) -> set[int]:
+    """Those of the people who are active staff; each has an inbox row afterwards.
+
+    All rows are there before the first is locked: made between locks, two large calls could wait for each other.
+    """
+    staff: set[int] = set()
+    for start in range(0, len(ids), PEOPLE_PER_TRANSACTION):
+        chunk = ids[start : start + PEOPLE_PER_TRANSACTION]
+        found = {pk for pk, _ in audience.allowed([(pk, topics.user(pk)) for pk in chunk])}
+        having = Inbox.objects.filter(pk__in=found).values_list("pk", flat=True)
+        missing = sorted(found.difference(having))
+        if missing:
+            Inbox.objects.bulk_create([Inbox(pk=pk) for pk in missing], ignore_conflicts=True)
+        staff |= found
+    return staff
+
+
+def _store(
+    pairs: Sequence[tuple[int, int]], drafts: Sequence[Draft], actors: dict[int, dict[str, Any]]
+) -> Told:
+    with transaction.atomic():
+        unread = inbox.lock(person for person, _ in pairs)
+        taken = _taken(pairs, drafts)
+        rows: list[Notification] = []
+        known = 0
+        for person, index in pairs:
+            if person not in unread:
+                continue  # deleted since
+            one = drafts[index]
+            if one.key is not None:
+                if (person, one.key) in taken:
+                    known += 1
+                    continue
+                taken.add((person, one.key))
+            rows.append(_row(person, one))
+        Notification.objects.bulk_create(rows)
+        before = dict(unread)
+        events = []
+        for row in rows:
+            unread[row.recipient_id] += 1
+            data = {**inbox.item(row, actors), "unread": unread[row.recipient_id]}
+            events.append((topics.user(row.recipient_id), "notification.created", data))
+        inbox.add_to_unread({person: count - before[person] for person, count in unread.items()})
+        publish_many(events)
+    return Told(len(rows), known)
+
+
+def _taken(pairs: Sequence[tuple[int, int]], drafts: Sequence[Draft]) -> set[tuple[int, str]]:
+    """Which of these people have which of these keys. Asked under their locks, so that nobody adds one meanwhile."""
+    keys = {key for _, index in pairs if (key := drafts[index].key) is not None}
+    if not keys:
+        return set()
+    rows = Notification.objects.filter(
+        recipient__in={person for person, _ in pairs}, key__in=keys
+    ).values_list("recipient_id", "key")
+    return {(person, key) for person, key in rows if key is not None}
+
+
+def _row(person: int, one: Draft) -> Notification:
+    return Notification(
+        recipient_id=person,
+        kind=one.kind,
+        title=one.title,
+        body=one.body,
+        url=one.url,
+        level=one.level,
+        actor_id=one.actor_id,
+        key=one.key,
+        created_at=one.at,
+    )
+
+
+def _chunks(pairs: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+    for start in range(0, len(pairs), PEOPLE_PER_TRANSACTION):
+        yield pairs[start : start + PEOPLE_PER_TRANSACTION]
