@@ -76,9 +76,10 @@ class Command(BaseCommand):
                 f"The database does not answer ({reason}): check DATABASE_URL."
             ) from None
         finally:
-            # What was started last goes first; Redis outlives those who use it.
+            for child in children:
+                child.loud = False
             stop([child for child in children if child.name != "redis"], STOP_PATIENCE)
-            stop(children, REDIS_STOP_PATIENCE)
+            stop(children, REDIS_STOP_PATIENCE)  # it outlives those who use it
         self._say("Stopped.")
 
     def _run(
@@ -88,10 +89,11 @@ class Command(BaseCommand):
         environ.setdefault("HUB_LOG", "text")
         environ["PYTHONUNBUFFERED"] = "1"
         if settings.HUB_OWN_REDIS:
-            children.append(
-                Child("redis", redis_command(settings.HUB_DATA_DIR), environ, self._say, loud=True)
+            own = Child(
+                "redis", redis_command(settings.HUB_DATA_DIR), environ, self._say, loud=loud
             )
-            children[0].start()
+            children.append(own)
+            own.start()
         self._wait_for_redis(children)
         _migrate()
         static_files.collect()
@@ -99,13 +101,20 @@ class Command(BaseCommand):
         connections.close_all()
         self._obey()
 
-        for name, command, stops_by in _programs(host, port):
-            child = Child(name, command, environ, self._say, stops_by, loud=loud)
+        *first, beat = (
+            Child(name, command, environ, self._say, stops_by, loud=loud)
+            for name, command, stops_by in _programs(host, port)
+        )
+        for child in first:
             children.append(child)
             child.start()
         self._wait_until_ready(children, host, port)
+        children.append(
+            beat
+        )  # nobody waits for it: it leaves the processors to the others until now
+        beat.start()
         for child in children:
-            child.loud = True
+            child.loud = loud or child.name != "redis"
         self._say(f"\nHub is ready after {time.monotonic() - began:.1f} s: {_address(port)}\n")
         self._say(sign_ins)
         self._say("Ctrl-C stops it.")
@@ -226,7 +235,7 @@ def _address(port: int) -> str:
 def _programs(
     host: str, port: int
 ) -> list[tuple[str, list[str], tuple[tuple[float, signal.Signals], ...]]]:
-    python = [sys.executable, "-X", "utf8", "-m"]
+    python = [sys.executable, "-m"]
     celery = [*python, "celery", "-A", "hub"]
     beat_file = settings.HUB_DATA_DIR / "beat-schedule"
     term, quit_now = signal.SIGTERM, signal.SIGQUIT
@@ -240,7 +249,7 @@ def _programs(
         (
             "worker",
             [*celery, "worker", "--without-gossip", "--without-mingle"],
-            ((0.0, term), (1.5, quit_now)),
+            ((0.0, term), (2.0, quit_now)),
         ),
         (
             "beat",
