@@ -291,8 +291,8 @@ class Aside:
 def live_tables(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     # pytest-django makes the database only when some test of the run bears its mark or asks for `db`.
     with django_db_blocker.unblock():
-        made_already = connection.settings_dict["NAME"] == connection.creation._get_test_db_name()
-        made = [] if made_already else setup_databases(0, interactive=False, aliases={"default"})
+        made_already = connection.settings_dict["NAME"] == connection.creation._get_test_db_name()  # type: ignore[attr-defined]
+        made = [] if made_already else setup_databases(0, interactive=False, aliases={"default": None})
     yield
     with django_db_blocker.unblock():
         teardown_databases(made, verbosity=0)

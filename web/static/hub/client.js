@@ -1,0 +1,524 @@
+import { afterClose, pause } from "./closing.js";
+import { Delivery } from "./delivery.js";
+import { ask, spread } from "./transports/http.js";
+import { openLongPoll, openPoll } from "./transports/polling.js";
+import { openSse } from "./transports/sse.js";
+import { openWebSocket } from "./transports/websocket.js";
+
+// From the best to the one that goes through everything.
+const LADDER = ["websocket", "sse", "long-poll", "poll"];
+const OPEN = { websocket: openWebSocket, sse: openSse, "long-poll": openLongPoll, poll: openPoll };
+
+const STALLED = 3; // seconds not live until somebody should see it
+const STEADY = 30; // seconds live until n starts anew
+const SETTLED = 5; // seconds live until a 4401 is a new one
+const TRIES = 2; // failed attempts of a transport before the next one is thought of
+const ANSWER = 10; // seconds a reply may take
+const PROBE = 5; // seconds a connection may be silent when asked whether it lives
+const CLIMB = 60; // seconds on a lower transport until the best is tried again; doubles
+const CLIMB_MOST = 900;
+const HIDDEN_PAUSE = 10; // seconds between polls of a tab nobody looks at
+const AGAIN = 1; // seconds before a snapshot is asked for once more
+
+/** What `hub.request` and `hub.subscribe` reject with; `code` as in the reply's error, or "offline", "timeout". */
+export class RequestError extends Error {
+  constructor(code, detail = code) {
+    super(detail);
+    this.code = code;
+  }
+}
+
+/** One connection of a tab to the hub: comes back by itself, hands every event on once and in order. */
+export class Hub {
+  #world;
+  #listeners = new Map();
+  #delivery = null;
+  #wanted = new Map(); // topic -> how many asked for it
+  #implied = new Set(); // topics that are served without being asked for
+
+  #state = "stopped";
+  #stalled = false;
+  #stalledTimer;
+  #code = null;
+
+  #link = null; // the connection in use or being opened: {kind, asked, connection, ready, heard, silence}
+  #candidate = null; // a better one being tried beside it
+  #rung = 0;
+  #failures = 0; // of this rung, in a row
+  #wasLive = new Set(); // transports that have been through on this page
+  #n = 0;
+  #timer; // the next attempt
+  #steadyTimer;
+  #settledTimer;
+  #watchdog;
+  #climbTimer;
+  #climbs = 0;
+  #retriedSignIn = false;
+
+  #ref = 0;
+  #requests = new Map();
+  #reopening = false;
+
+  /** `world` is the browser; tests give another. */
+  constructor(world = browser()) {
+    this.#world = world;
+  }
+
+  get state() {
+    return this.#state;
+  }
+
+  get stalled() {
+    return this.#stalled;
+  }
+
+  /** The close code that led to "waiting", "signed-out" or "stopped". */
+  get code() {
+    return this.#code;
+  }
+
+  get transport() {
+    return this.#link?.kind ?? LADDER[this.#rung];
+  }
+
+  get cursor() {
+    return this.#delivery?.cursor ?? null;
+  }
+
+  start({ cursor = null, topics = [] } = {}) {
+    if (this.#delivery) return;
+    this.#delivery = new Delivery({
+      cursor,
+      emit: (event) => this.#tell("event", event),
+      again: (reset) => this.#resetAgain(reset),
+    });
+    for (const topic of topics) this.#wanted.set(topic, 1);
+    this.#watchThePage();
+    this.#connect();
+  }
+
+  stop() {
+    this.#drop();
+    this.#setState("stopped");
+  }
+
+  on(name, listener) {
+    const listeners = this.#listeners.get(name) ?? new Set();
+    this.#listeners.set(name, listeners.add(listener));
+    return () => listeners.delete(listener);
+  }
+
+  /** Several may ask for a topic; it is served until each has unsubscribed. `cursor`: of the snapshot shown. */
+  subscribe(topic, cursor = null) {
+    const count = this.#wanted.get(topic) ?? 0;
+    this.#wanted.set(topic, count + 1);
+    if (cursor) this.#delivery.learn(cursor);
+    // Before `welcome` nothing is asked: #ready asks for what the address did not.
+    if (this.#state === "live") this.#askFor(topic);
+  }
+
+  async #askFor(topic) {
+    const link = this.#link;
+    if (link.asked.has(topic) || this.#implied.has(topic)) return;
+    if (!link.connection.send) {
+      this.#reopenSoon();
+      return;
+    }
+    link.asked.add(topic);
+    try {
+      const from = this.#delivery.cursorOf(topic);
+      const reply = await this.request({ op: "subscribe", topic, ...(from && { cursor: from }) });
+      this.#delivery.begin(topic, reply.offset);
+    } catch (error) {
+      if (error.code === "forbidden") this.#revoked({ topic });
+      else if (error.code !== "offline") this.#return(); // offline: the next connection asks for it
+    }
+  }
+
+  unsubscribe(topic) {
+    const count = this.#wanted.get(topic) ?? 0;
+    if (count > 1) {
+      this.#wanted.set(topic, count - 1);
+      return;
+    }
+    if (!this.#wanted.delete(topic) || this.#implied.has(topic)) return;
+    this.#delivery.forget(topic);
+    if (this.#state !== "live") return;
+    this.#link.asked.delete(topic);
+    if (this.#link.connection.send) this.request({ op: "unsubscribe", topic }).catch(() => {});
+    else this.#reopenSoon();
+  }
+
+  /** A frame with a reply (PROTOCOL §3), over the WebSocket only; rejects with RequestError. */
+  request(frame) {
+    const send = this.#state === "live" && this.#link.connection.send;
+    if (!send) return Promise.reject(new RequestError("offline", "not connected"));
+    const ref = ++this.#ref;
+    return new Promise((resolve, reject) => {
+      const late = setTimeout(() => {
+        this.#requests.delete(ref);
+        reject(new RequestError("timeout", `no reply within ${ANSWER} s`));
+      }, ANSWER * 1000);
+      this.#requests.set(ref, { resolve, reject, late });
+      send({ ...frame, ref });
+    });
+  }
+
+  /** Keep the topic's events until its snapshot is there: call it in a listener of "reset". */
+  hold(topic) {
+    this.#delivery.hold(topic);
+  }
+
+  /** Hand on what came meanwhile and lies above the snapshot's cursor. */
+  release(topic, cursor) {
+    this.#delivery.release(topic, cursor);
+  }
+
+  // Opening, and what comes in.
+
+  async #connect() {
+    clearTimeout(this.#timer);
+    this.#drop();
+    this.#setState("connecting");
+    if (this.#failures >= TRIES && this.#rung < LADDER.length - 1 && !(await this.#descend()))
+      return;
+    this.#link = this.#open(this.#kind());
+  }
+
+  /** A tab nobody looks at polls instead of keeping one of the browser's six connections to a host. */
+  #kind() {
+    const kind = LADDER[this.#rung];
+    const occupies = kind === "sse" || kind === "long-poll";
+    return occupies && this.#world.hidden() ? "poll" : kind;
+  }
+
+  /**
+   * Is it this transport that does not get through, or is the server away? Ask in the plainest way.
+   * @returns {Promise<boolean>} whether to go on opening
+   */
+  async #descend() {
+    const stop = new AbortController();
+    const link = this.#newLink(LADDER[this.#rung]);
+    link.connection = { close: () => stop.abort() };
+    this.#link = link;
+    try {
+      const answer = await ask(this.#world, "/events/poll", this.#query(), {
+        signal: stop.signal,
+        seconds: ANSWER,
+        on: {},
+      });
+      if (this.#link !== link) return false;
+      spread(answer, this.#handlers(link));
+      if (this.#link !== link) return false;
+    } catch (error) {
+      if (this.#link !== link) return false;
+      this.#failures = 0; // it was not the transport's fault
+      link.ready = true;
+      this.#ended(link, { code: error.code ?? 1006, retryAfter: error.retryAfter });
+      return false;
+    }
+    // It worked here before: perhaps the server was away until a moment ago.
+    if (this.#failures === TRIES && this.#wasLive.has(link.kind)) return true;
+    this.#rung += 1;
+    this.#failures = 0;
+    return true;
+  }
+
+  #open(kind) {
+    const link = this.#newLink(kind);
+    link.connection = OPEN[kind](this.#world, this.#query(), this.#handlers(link));
+    return link;
+  }
+
+  #newLink(kind) {
+    const asked = new Set(this.#wanted.keys());
+    return { kind, asked, connection: null, ready: false, heard: Date.now(), silence: null };
+  }
+
+  #query() {
+    const topics = [...this.#wanted.keys()];
+    return {
+      topics,
+      cursor: () => this.#delivery.cursor,
+      complete: () =>
+        this.#delivery.cursor !== null &&
+        topics.every((topic) => this.#delivery.position(topic) !== undefined),
+      every: this.#world.hidden() ? HIDDEN_PAUSE : undefined,
+    };
+  }
+
+  #handlers(link) {
+    const current = (then) => (value) => {
+      if (this.#link === link) then(value);
+    };
+    return {
+      ready: ({ silence, welcome }) => {
+        if (this.#candidate === link) this.#climbed(link);
+        if (this.#link === link) this.#ready(link, silence, welcome);
+      },
+      alive: () => {
+        link.heard = Date.now();
+      },
+      frame: current((frame) => this.#take(frame)),
+      learn: current((cursor) => this.#delivery.learn(cursor)),
+      end: (ending) => {
+        if (this.#candidate === link) this.#candidate = null;
+        else if (this.#link === link) this.#ended(link, ending);
+      },
+    };
+  }
+
+  #ready(link, silence, welcome) {
+    link.ready = true;
+    link.silence = silence;
+    link.heard = Date.now();
+    this.#failures = 0;
+    this.#wasLive.add(link.kind);
+    clearTimeout(this.#steadyTimer);
+    this.#steadyTimer = setTimeout(() => {
+      this.#n = 0;
+    }, STEADY * 1000);
+    clearTimeout(this.#settledTimer);
+    this.#settledTimer = setTimeout(() => {
+      this.#retriedSignIn = false;
+    }, SETTLED * 1000);
+    this.#watch(link);
+    this.#climbLater();
+    this.#code = null;
+    if (welcome) {
+      this.#delivery.welcome(welcome.epoch, welcome.offsets);
+      this.#implied = new Set(
+        Object.keys(welcome.offsets).filter((topic) => !this.#wanted.has(topic)),
+      );
+    } else this.#implied = new Set();
+    this.#setState("live");
+    for (const topic of this.#wanted.keys()) this.#askFor(topic);
+    this.#sendVisible();
+    this.#tell("welcome", welcome ?? { cursor: this.cursor });
+  }
+
+  #take(frame) {
+    if (frame.op === "event") {
+      if (!this.#delivery.take(frame)) this.#return();
+    } else if (frame.op === "heartbeat") {
+      if (frame.cursor && !this.#delivery.covers(frame.cursor)) this.#return();
+    } else if (frame.op === "whisper") this.#tell("whisper", frame);
+    else if (frame.op === "reset") {
+      this.#delivery.reset(frame);
+      this.#tell("reset", frame);
+    } else if (frame.op === "revoked") this.#revoked(frame);
+    else if (frame.op === "reply") this.#answer(frame);
+  }
+
+  #answer({ ref, ok, data, error }) {
+    const request = this.#requests.get(ref);
+    if (!request) return;
+    this.#requests.delete(ref);
+    clearTimeout(request.late);
+    if (ok) request.resolve(data);
+    else request.reject(new RequestError(error.code, error.detail));
+  }
+
+  #revoked({ topic }) {
+    this.#wanted.delete(topic);
+    this.#implied.delete(topic);
+    this.#delivery.forget(topic);
+    this.#tell("revoked", { topic });
+  }
+
+  /** A snapshot came that cannot be gone on from. */
+  #resetAgain(reset) {
+    setTimeout(() => {
+      if (this.#delivery.position(reset.topic) !== undefined) this.#tell("reset", reset);
+    }, AGAIN * 1000);
+  }
+
+  // The end of a connection, and the next one.
+
+  #ended(link, { code, retryAfter = 0 }) {
+    this.#drop();
+    this.#code = code;
+    const then = afterClose(code);
+    if (then === "stop") {
+      this.#setState("stopped");
+    } else if (then === "sign-in" && this.#retriedSignIn) {
+      this.#setState("signed-out");
+    } else if (then === "sign-in") {
+      this.#retriedSignIn = true;
+      this.#connect();
+    } else {
+      if (!link.ready) this.#failures += 1;
+      const seconds = pause(code, this.#n++, this.#world.dice(), retryAfter);
+      this.#setState("waiting");
+      this.#timer = setTimeout(() => this.#connect(), seconds * 1000);
+    }
+  }
+
+  /** Something is missing on this connection: resume on another. */
+  #return() {
+    const link = this.#link;
+    if (link) this.#ended({ ...link, ready: true }, { code: 1006 });
+  }
+
+  #drop() {
+    clearTimeout(this.#timer);
+    clearTimeout(this.#watchdog);
+    clearTimeout(this.#steadyTimer);
+    clearTimeout(this.#settledTimer);
+    clearTimeout(this.#climbTimer);
+    const links = [this.#link, this.#candidate];
+    this.#link = this.#candidate = null;
+    for (const link of links) link?.connection?.close();
+    const requests = [...this.#requests.values()];
+    this.#requests.clear();
+    for (const { reject, late } of requests) {
+      clearTimeout(late);
+      reject(new RequestError("offline", "the connection was lost"));
+    }
+  }
+
+  /** HTTP transports say their topics in the address; several changes make one new request. */
+  #reopenSoon() {
+    if (this.#reopening) return;
+    this.#reopening = true;
+    queueMicrotask(() => {
+      this.#reopening = false;
+      if (this.#state === "live" && !this.#link.connection.send) this.#connect();
+    });
+  }
+
+  // Is it still there?
+
+  #watch(link) {
+    clearTimeout(this.#watchdog);
+    if (link.silence === null) return;
+    const left = link.heard + link.silence * 1000 - Date.now();
+    if (left <= 0) this.#return();
+    else this.#watchdog = setTimeout(() => this.#watch(link), left);
+  }
+
+  /** After a sleep or a change of network a socket may be dead without knowing it. */
+  #probe() {
+    const link = this.#link;
+    if (!link.connection.send) {
+      this.#connect();
+      return;
+    }
+    const asked = Date.now();
+    this.request({ op: "ping" }).catch(() => {});
+    setTimeout(() => {
+      if (this.#link === link && link.heard < asked) this.#return();
+    }, PROBE * 1000);
+  }
+
+  // Up again.
+
+  #climbLater() {
+    clearTimeout(this.#climbTimer);
+    if (this.#rung === 0) {
+      this.#climbs = 0;
+      return;
+    }
+    const seconds = Math.min(CLIMB * 2 ** this.#climbs++, CLIMB_MOST);
+    this.#climbTimer = setTimeout(
+      () => this.#climb(),
+      seconds * 1000 * (0.75 + this.#world.dice() / 2),
+    );
+  }
+
+  #climb() {
+    if (this.#state === "live" && !this.#candidate) this.#candidate = this.#open(LADDER[0]);
+    this.#climbLater();
+  }
+
+  #climbed(link) {
+    const former = this.#link;
+    this.#link = link;
+    this.#candidate = null;
+    this.#rung = 0;
+    former?.connection?.close();
+  }
+
+  // The page around it.
+
+  #watchThePage() {
+    const { page, view } = this.#world;
+    view.addEventListener("online", () => this.#nudge({ network: true }));
+    view.addEventListener("pageshow", ({ persisted }) => persisted && this.#nudge());
+    // A page with an open connection is not kept for the back button; what is dropped here is resumed then.
+    view.addEventListener("pagehide", ({ persisted }) => {
+      if (!persisted || this.#state === "stopped" || this.#state === "signed-out") return;
+      this.#drop();
+      this.#setState("waiting");
+    });
+    page.addEventListener("resume", () => this.#nudge());
+    page.addEventListener("visibilitychange", () => {
+      this.#sendVisible();
+      if (!this.#world.hidden()) this.#nudge();
+      if (this.#state === "live" && this.#kind() !== this.#link.kind) this.#connect();
+    });
+  }
+
+  /** A moment at which trying is worth it, whatever the back-off says. */
+  #nudge({ network = false } = {}) {
+    if (network) {
+      this.#rung = 0;
+      this.#failures = 0;
+      this.#n = 0;
+    }
+    if (this.#state === "waiting" || this.#state === "signed-out") this.#connect();
+    else if (this.#state === "live") this.#probe();
+  }
+
+  #sendVisible() {
+    if (this.#state !== "live") return;
+    this.#link.connection.send?.({ op: "visible", value: !this.#world.hidden() });
+  }
+
+  #setState(state) {
+    if (state === this.#state) return;
+    this.#state = state;
+    if (state === "live") {
+      clearTimeout(this.#stalledTimer);
+      this.#stalledTimer = undefined;
+      this.#stalled = false;
+    } else {
+      this.#stalledTimer ??= setTimeout(() => {
+        this.#stalled = true;
+        this.#tell("state", this.#summary());
+      }, STALLED * 1000);
+    }
+    this.#tell("state", this.#summary());
+  }
+
+  #summary() {
+    const { state, stalled, transport, code } = this;
+    return { state, stalled, transport, code };
+  }
+
+  #tell(name, value) {
+    for (const listener of [...(this.#listeners.get(name) ?? [])]) {
+      try {
+        listener(value);
+      } catch (error) {
+        // One listener's fault must not cost another one the event.
+        this.#world.report(error);
+      }
+    }
+  }
+}
+
+function browser() {
+  return {
+    fetch: (...request) => fetch(...request),
+    WebSocket: globalThis.WebSocket,
+    origin: globalThis.location?.origin,
+    page: globalThis.document,
+    view: globalThis,
+    hidden: () => document.visibilityState === "hidden",
+    dice: Math.random,
+    report: (error) => globalThis.reportError(error),
+  };
+}
+
+export const hub = new Hub();

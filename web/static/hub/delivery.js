@@ -1,0 +1,152 @@
+import { parseCursor, writeCursor } from "./cursor.js";
+
+// Per topic; more than this between a reset and its snapshot, and the snapshot is asked for again.
+const MOST_HELD = 5000;
+
+/**
+ * What has come of each topic, so that every event is handed on once and in order.
+ *
+ * Knows no network. `emit(event)` gets the events; `again(reset)` is asked to fetch a snapshot once more.
+ */
+export class Delivery {
+  #epoch = null;
+  #epochIsOver = false; // a reset said so; the next cursor of the server names the new one
+  #positions = new Map();
+  #held = new Map(); // topic -> {holders, events, floor, overflown}
+  #emit;
+  #again;
+
+  constructor({ cursor, emit, again = () => {} }) {
+    this.#emit = emit;
+    this.#again = again;
+    const read = parseCursor(cursor);
+    if (read) {
+      this.#epoch = read.epoch;
+      this.#positions = read.offsets;
+    }
+  }
+
+  /** The text to resume with, or null when nothing is known yet. */
+  get cursor() {
+    return this.#epoch === null ? null : writeCursor(this.#epoch, this.#positions);
+  }
+
+  position(topic) {
+    return this.#positions.get(topic);
+  }
+
+  /** The cursor of one topic alone, or null. */
+  cursorOf(topic) {
+    const offset = this.#positions.get(topic);
+    return offset === undefined || this.#epoch === null
+      ? null
+      : writeCursor(this.#epoch, new Map([[topic, offset]]));
+  }
+
+  /** The server's word on a new connection: where topics go on that were not known here. */
+  welcome(epoch, offsets) {
+    if (this.#epoch !== null && epoch !== this.#epoch) {
+      // Old numbers mean nothing in the new log; a `reset` for each topic follows.
+      this.#positions.clear();
+      for (const hold of this.#held.values()) hold.events = [];
+    }
+    this.#epoch = epoch;
+    this.#epochIsOver = false;
+    for (const [topic, offset] of Object.entries(offsets)) this.begin(topic, offset);
+  }
+
+  /** A topic goes on from `offset` unless its position is known. */
+  begin(topic, offset) {
+    if (!this.#positions.has(topic)) this.#positions.set(topic, offset);
+  }
+
+  /** @returns {boolean} false when events are missing before this one: resume with the cursor */
+  take(event) {
+    const { topic, offset } = event;
+    const position = this.#positions.get(topic);
+    if (position !== undefined && offset <= position) return true;
+    if (position !== undefined && offset > position + 1) return false;
+    this.#positions.set(topic, offset);
+    this.#pass(event);
+    return true;
+  }
+
+  /**
+   * The server's own cursor of this connection, sent after what it covers.
+   * @returns {boolean} false when it has sent more than came here
+   */
+  covers(text) {
+    const theirs = parseCursor(text);
+    if (!theirs) return true;
+    if (this.#epoch === null || this.#epochIsOver) {
+      this.#epoch = theirs.epoch;
+      this.#epochIsOver = false;
+    }
+    if (theirs.epoch !== this.#epoch) return false;
+    for (const [topic, offset] of theirs.offsets) {
+      if (offset > (this.#positions.get(topic) ?? offset)) return false;
+    }
+    return true;
+  }
+
+  /** Learn from the server's cursor the positions of topics that are not known here. */
+  learn(text) {
+    const theirs = parseCursor(text);
+    if (!theirs) return;
+    this.#epoch ??= theirs.epoch;
+    if (theirs.epoch !== this.#epoch) return;
+    for (const [topic, offset] of theirs.offsets) this.begin(topic, offset);
+  }
+
+  /** The position can't be continued: go on from `offset`, whatever came before. */
+  reset({ topic, offset, reason }) {
+    this.#positions.set(topic, offset);
+    if (reason === "epoch") this.#epochIsOver = true;
+    const hold = this.#held.get(topic);
+    if (hold) Object.assign(hold, { events: [], floor: null, overflown: false });
+  }
+
+  forget(topic) {
+    this.#positions.delete(topic);
+    this.#held.delete(topic);
+  }
+
+  /** Keep the topic's events until each holder has released it. */
+  hold(topic) {
+    const hold = this.#held.get(topic);
+    if (hold) hold.holders += 1;
+    else this.#held.set(topic, { holders: 1, events: [], floor: null, overflown: false });
+  }
+
+  /**
+   * A holder's snapshot is shown; `text` is the snapshot's cursor. Of several holders the earliest cursor
+   * counts: an event may then meet a snapshot that has it already, but none is missed.
+   */
+  release(topic, text) {
+    const hold = this.#held.get(topic);
+    if (!hold) return;
+    const snapshot = parseCursor(text);
+    const stale = snapshot !== null && snapshot.epoch !== this.#epoch && !this.#epochIsOver;
+    const offset = stale ? undefined : snapshot?.offsets.get(topic);
+    if (offset !== undefined) hold.floor = Math.min(hold.floor ?? offset, offset);
+    hold.overflown ||= stale;
+    hold.holders -= 1;
+    if (hold.holders > 0) return;
+    this.#held.delete(topic);
+    const position = this.#positions.get(topic) ?? 0;
+    if (hold.overflown) {
+      this.#again({ topic, offset: position, reason: stale ? "epoch" : "expired" });
+      return;
+    }
+    const floor = hold.floor ?? 0;
+    this.#positions.set(topic, Math.max(position, floor));
+    for (const event of hold.events) if (event.offset > floor) this.#pass(event);
+  }
+
+  #pass(event) {
+    const hold = this.#held.get(event.topic);
+    if (!hold) this.#emit(event);
+    else if (hold.events.length < MOST_HELD) hold.events.push(event);
+    else hold.overflown = true;
+  }
+}
