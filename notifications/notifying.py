@@ -20,7 +20,7 @@ from notifications import content, inbox
 from notifications.errors import InvalidNotification
 from notifications.models import Inbox, Level, Notification
 
-PEOPLE_PER_TRANSACTION: Final = 500  # some 100 ms of write lock on SQLite
+PEOPLE_PER_TRANSACTION: Final = 300  # some 60 ms of write lock on SQLite
 
 
 class _Everyone(Enum):
