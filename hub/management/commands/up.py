@@ -236,7 +236,7 @@ def _programs(
     host: str, port: int
 ) -> list[tuple[str, list[str], tuple[tuple[float, signal.Signals], ...]]]:
     python = [sys.executable, "-m"]
-    celery = [*python, "celery", "-A", "hub"]
+    celery = [*python, "celery", "-A", "hub", "--quiet"]
     beat_file = settings.HUB_DATA_DIR / "beat-schedule"
     term, quit_now = signal.SIGTERM, signal.SIGQUIT
     return [

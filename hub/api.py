@@ -1,0 +1,197 @@
+"""The JSON API at `/api/v1/`: its routers, and the one shape of everything that goes wrong.
+
+`{"error": {"code", "detail", "fields"?}}`, whatever the cause: a refusal, a body that is no JSON, an unknown
+address, a method that is not there, a database that is away, a fault of ours. Never a trace.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import orjson
+from django.core.exceptions import PermissionDenied
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, RawPostDataException
+from django.urls import URLPattern, URLResolver, include, path, re_path
+from django.views.decorators.csrf import csrf_exempt
+from ninja import NinjaAPI
+from ninja.errors import HttpError, ValidationError
+from ninja.parser import Parser
+
+import accounts.api
+from accounts.errors import CODES, ApiError
+from events.errors import EventTooLarge, InvalidEvent
+
+logger = logging.getLogger(__name__)
+
+BODY_LIMIT: Final = 1024 * 1024
+RETRY_AFTER: Final = 5
+"""Seconds after which a caller may try again when the database is away."""
+
+
+class StrictParser(Parser):
+    """No lone surrogates, no NaN, no NUL: texts that a database refuses are refused before they get there."""
+
+    def parse_body(self, request: HttpRequest) -> Any:
+        value = orjson.loads(request.body)
+        if b"\\u0000" in request.body and _holds_nul(value):
+            raise ValueError("NUL characters are not accepted")
+        return value
+
+
+api = NinjaAPI(
+    title="Hub",
+    version="1",
+    description="Notifications, announcements and events for staff. Scripts send an API key as `Authorization: Bearer …`.",
+    urls_namespace="api",
+    parser=StrictParser(),
+)
+api.add_router("", accounts.api.router)
+
+
+def answer(
+    status: int,
+    detail: str,
+    *,
+    code: str = "",
+    fields: Mapping[str, str] | None = None,
+    retry_after: int | None = None,
+) -> HttpResponse:
+    """An error in the API's shape."""
+    error: dict[str, Any] = {"code": code or CODES.get(status, "error"), "detail": detail}
+    if fields:
+        error["fields"] = dict(fields)
+    response = HttpResponse(
+        json.dumps({"error": error}), status=status, content_type="application/json"
+    )
+    if status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="hub"'
+    if retry_after is not None:
+        response.headers["Retry-After"] = str(retry_after)
+    return response
+
+
+@api.exception_handler(ApiError)
+def _refused(request: HttpRequest, error: ApiError) -> HttpResponse:
+    return answer(
+        error.status_code,
+        error.message,
+        code=error.code,
+        fields=error.fields,
+        retry_after=error.retry_after,
+    )
+
+
+@api.exception_handler(HttpError)
+def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
+    if error.status_code == 400 and error.__cause__ is not None:
+        return answer(400, f"The body is no JSON that we accept: {error.__cause__}.")
+    return answer(error.status_code, error.message)
+
+
+@api.exception_handler(ValidationError)
+def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    fields = {_place(one["loc"]): str(one["msg"]) for one in error.errors}
+    named = ", ".join(fields)
+    return answer(422, f"Not accepted: {named}.", fields=fields)
+
+
+@api.exception_handler(EventTooLarge)
+def _too_large(request: HttpRequest, error: EventTooLarge) -> HttpResponse:
+    return answer(413, str(error))
+
+
+@api.exception_handler(InvalidEvent)
+def _invalid_event(request: HttpRequest, error: InvalidEvent) -> HttpResponse:
+    return answer(422, str(error))
+
+
+@api.exception_handler(Http404)
+def _absent(request: HttpRequest, error: Http404) -> HttpResponse:
+    return answer(404, "There is no such thing, or it is not yours to see.")
+
+
+@api.exception_handler(PermissionDenied)
+def _denied(request: HttpRequest, error: PermissionDenied) -> HttpResponse:
+    return answer(403, "You may not do this.")
+
+
+@api.exception_handler(OperationalError)
+@api.exception_handler(InterfaceError)
+def _database_away(request: HttpRequest, error: Exception) -> HttpResponse:
+    logger.error("%s %s: the database does not answer: %s", request.method, request.path, error)
+    return answer(
+        503, "The database does not answer. Nothing was changed.", retry_after=RETRY_AFTER
+    )
+
+
+@api.exception_handler(Exception)
+def _fault(request: HttpRequest, error: Exception) -> HttpResponse:
+    logger.error("%s %s failed", request.method, request.path, exc_info=error)
+    return answer(500, "Something broke on our side; it is logged.")
+
+
+@csrf_exempt
+def unknown(request: HttpRequest) -> HttpResponse:
+    return answer(404, "There is no such address.")
+
+
+def guarded(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """What the operations themselves can't answer: too large a body, a method that is not there."""
+
+    def guard(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if _is_too_large(request):
+            return answer(413, f"The body is larger than {BODY_LIMIT} bytes.")
+        response = view(request, *args, **kwargs)
+        if response.status_code == 405:
+            refusal = answer(405, f"{request.method} is not possible here.")
+            refusal.headers["Allow"] = response.headers["Allow"]
+            return refusal
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    guard.csrf_exempt = True  # type: ignore[attr-defined]
+    return guard
+
+
+def _routes() -> list[URLPattern | URLResolver]:
+    routes, _app, _namespace = api.urls
+    for route in routes:
+        if isinstance(route, URLPattern):
+            route.callback = guarded(route.callback)
+    return routes
+
+
+def _is_too_large(request: HttpRequest) -> bool:
+    if int(request.META.get("CONTENT_LENGTH") or 0) > BODY_LIMIT:
+        return True
+    try:
+        return len(request.body) > BODY_LIMIT  # sent in chunks, without a length
+    except RawPostDataException:
+        return False
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_holds_nul(part) for pair in value.items() for part in pair)
+    return isinstance(value, list) and any(map(_holds_nul, value))
+
+
+def _place(location: tuple[Any, ...]) -> str:
+    """`("body", "event", "data", "at")` as its sender knows it: `data.at`."""
+    parts = [str(part) for part in location]
+    source = parts.pop(0)
+    if source == "body" and len(parts) > 1:
+        parts.pop(0)
+    return ".".join(parts) or source
+
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("v1/", include((_routes(), "ninja"), namespace="api")),
+    re_path("", unknown),
+]
