@@ -17,14 +17,12 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.contrib.auth import (
     BACKEND_SESSION_KEY,
-    HASH_SESSION_KEY,
     SESSION_KEY,
     get_user_model,
 )
 from django.contrib.auth.models import User
 from django.http.request import split_domain_port, validate_host
 from django.utils import timezone
-from django.utils.crypto import constant_time_compare
 from django.utils.http import is_same_domain
 
 from accounts import profiles, sessions
@@ -193,7 +191,7 @@ def _signed_in(session_keys: Collection[str | None]) -> dict[str | None, User]:
         if user_id is not None
         and (user := users.get(user_id))
         and is_staff_of_hub(user)
-        and _hash_fits(user, loaded[key])
+        and sessions.hash_fits(user, loaded[key])
     }
 
 
@@ -204,13 +202,6 @@ def _user_id(data: dict[str, Any]) -> int | None:
         return int(data[SESSION_KEY])
     except (KeyError, ValueError):
         return None
-
-
-def _hash_fits(user: User, data: dict[str, Any]) -> bool:
-    stored = data.get(HASH_SESSION_KEY) or ""
-    if constant_time_compare(stored, user.get_session_auth_hash()):
-        return True
-    return any(constant_time_compare(stored, old) for old in user.get_session_auth_fallback_hash())
 
 
 def _live_keys(ids: Collection[int]) -> dict[int, ApiKey]:

@@ -10,10 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
+from django.contrib.auth import HASH_SESSION_KEY
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 
 from accounts import places
 from accounts.models import SignIn
@@ -82,6 +84,37 @@ def model() -> type[AbstractBaseSession] | None:
     """The table behind the configured engine, if it has one."""
     find = getattr(_engine().SessionStore, "get_model_class", None)
     return find() if find is not None else None
+
+
+def list_for(user: User) -> list[SignIn]:
+    """The person's live sessions, the one seen last first; rows of dead ones are dropped on the way."""
+    rows = list(SignIn.objects.filter(user=user).order_by("-seen_at", "-pk"))
+    alive = _alive(user, [row.session_key for row in rows])
+    dead = [row.pk for row in rows if row.session_key not in alive]
+    if dead:
+        SignIn.objects.filter(pk__in=dead).delete()
+    return [row for row in rows if row.session_key in alive]
+
+
+def prune() -> int:
+    """Drop rows whose session is gone. Returns how many."""
+    keys = dict(SignIn.objects.values_list("session_key", "pk"))
+    alive = load(list(keys))
+    dead = [pk for key, pk in keys.items() if key not in alive]
+    return SignIn.objects.filter(pk__in=dead).delete()[0] if dead else 0
+
+
+def _alive(user: User, keys: Collection[str]) -> set[str]:
+    """Also not: one that was signed in before the password changed."""
+    return {key for key, data in load(keys).items() if hash_fits(user, data)}
+
+
+def hash_fits(user: User, data: dict[str, Any]) -> bool:
+    """Whether the session was signed in with the present password, under this SECRET_KEY or a fallback."""
+    stored = data.get(HASH_SESSION_KEY) or ""
+    if constant_time_compare(stored, user.get_session_auth_hash()):
+        return True
+    return any(constant_time_compare(stored, old) for old in user.get_session_auth_fallback_hash())
 
 
 @cache

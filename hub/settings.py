@@ -68,6 +68,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.middleware.sign_ins",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -133,10 +134,12 @@ CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 1.0  # seconds, after SIGQUIT; then tasks 
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "prune-events": {"task": "events.tasks.prune", "schedule": 600.0},
+    "prune-accounts": {"task": "accounts.tasks.prune", "schedule": 3600.0},
 }
 
 # --- Sign-in, cookies, headers --------------------------------------------------------------------------------------
 LOGIN_URL = "/accounts/login/"
+AUTHENTICATION_BACKENDS = ["accounts.sign_in.Backend"]
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/accounts/login/"
 AUTH_PASSWORD_VALIDATORS = [

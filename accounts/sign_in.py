@@ -1,0 +1,95 @@
+"""Signing in with a password: staff only, guesses slowed, wherever Django asks for one (our page and the admin's)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.contrib.admin.forms import AdminAuthenticationForm
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.auth.views import LoginView
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import ngettext
+
+from accounts import attempts, places
+from accounts.audience import is_staff_of_hub
+
+
+class Backend(ModelBackend):
+    """Django's, for staff of the hub, behind `accounts.attempts`."""
+
+    def authenticate(
+        self,
+        request: HttpRequest | None,
+        username: str | None = None,
+        password: str | None = None,
+        **kwargs: Any,
+    ) -> User | None:
+        if request is None or username is None or password is None:
+            return super().authenticate(request, username, password, **kwargs)
+        where = places.address(request)
+        try:
+            attempts.begin(username, where)
+        except attempts.Closed as closed:
+            request.hub_wait = closed.wait  # type: ignore[attr-defined]
+            raise PermissionDenied from None
+        user = super().authenticate(request, username, password, **kwargs)
+        if user is not None:
+            attempts.succeed(username, where)
+        return user
+
+    async def aauthenticate(
+        self,
+        request: HttpRequest | None,
+        username: str | None = None,
+        password: str | None = None,
+        **kwargs: Any,
+    ) -> User | None:
+        return await sync_to_async(self.authenticate)(request, username, password, **kwargs)
+
+    def user_can_authenticate(self, user: User | AnonymousUser | None) -> bool:
+        return isinstance(user, User) and is_staff_of_hub(user)
+
+
+def wait_of(request: HttpRequest | None) -> int:
+    """Seconds until the next attempt is looked at; 0 when this one was."""
+    return getattr(request, "hub_wait", 0)
+
+
+class _SaysHowLong:
+    request: HttpRequest | None
+
+    def get_invalid_login_error(self) -> ValidationError:
+        wait = wait_of(self.request)
+        if not wait:
+            return super().get_invalid_login_error()  # type: ignore[misc, no-any-return]
+        message = ngettext(
+            "Too many attempts. Try again in %(seconds)d second.",
+            "Too many attempts. Try again in %(seconds)d seconds.",
+            wait,
+        )
+        return ValidationError(message % {"seconds": wait}, code="slowed")
+
+
+class SignInForm(_SaysHowLong, AuthenticationForm):
+    """Django's form; its error has the code `slowed` when the password was not looked at."""
+
+
+class AdminSignInForm(_SaysHowLong, AdminAuthenticationForm):
+    """The same for `/admin/login/`."""
+
+
+class SignInView(LoginView):
+    """Django's view; an attempt that comes too soon is 429 with Retry-After and the form."""
+
+    authentication_form = SignInForm
+
+    def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
+        response = super().form_invalid(form)
+        if wait := wait_of(self.request):
+            response.status_code = 429
+            response.headers["Retry-After"] = str(wait)
+        return response
