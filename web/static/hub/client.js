@@ -125,10 +125,12 @@ export class Hub {
       return;
     }
     link.asked.add(topic);
+    const cursor = this.#delivery.position(topic);
     try {
-      const from = this.#delivery.cursorOf(topic);
-      const reply = await this.request({ op: "subscribe", topic, ...(from && { cursor: from }) });
-      this.#delivery.begin(topic, reply.offset);
+      await this.#send(
+        { op: "subscribe", topic, ...(cursor !== undefined && { cursor }) },
+        (reply) => this.#delivery.begin(topic, reply.offset),
+      );
     } catch (error) {
       if (error.code === "forbidden") this.#revoked({ topic });
       else if (error.code !== "offline") this.#return(); // offline: the next connection asks for it
@@ -151,17 +153,7 @@ export class Hub {
 
   /** A frame with a reply (PROTOCOL §3), over the WebSocket only; rejects with RequestError. */
   request(frame) {
-    const send = this.#state === "live" && this.#link.connection.send;
-    if (!send) return Promise.reject(new RequestError("offline", "not connected"));
-    const ref = ++this.#ref;
-    return new Promise((resolve, reject) => {
-      const late = setTimeout(() => {
-        this.#requests.delete(ref);
-        reject(new RequestError("timeout", `no reply within ${ANSWER} s`));
-      }, ANSWER * 1000);
-      this.#requests.set(ref, { resolve, reject, late });
-      send({ ...frame, ref });
-    });
+    return this.#send(frame);
   }
 
   /** Keep the topic's events until its snapshot is there: call it in a listener of "reset". */
@@ -310,13 +302,30 @@ export class Hub {
     else if (frame.op === "reply") this.#answer(frame);
   }
 
+  /** `early` sees the reply before the frames behind it are taken. */
+  #send(frame, early) {
+    const send = this.#state === "live" && this.#link.connection.send;
+    if (!send) return Promise.reject(new RequestError("offline", "not connected"));
+    const ref = ++this.#ref;
+    return new Promise((resolve, reject) => {
+      const late = setTimeout(() => {
+        this.#requests.delete(ref);
+        reject(new RequestError("timeout", `no reply within ${ANSWER} s`));
+      }, ANSWER * 1000);
+      this.#requests.set(ref, { resolve, reject, late, early });
+      send({ ...frame, ref });
+    });
+  }
+
   #answer({ ref, ok, data, error }) {
     const request = this.#requests.get(ref);
     if (!request) return;
     this.#requests.delete(ref);
     clearTimeout(request.late);
-    if (ok) request.resolve(data);
-    else request.reject(new RequestError(error.code, error.detail));
+    if (ok) {
+      request.early?.(data);
+      request.resolve(data);
+    } else request.reject(new RequestError(error.code, error.detail));
   }
 
   #revoked({ topic }) {

@@ -11,6 +11,7 @@ const MOST_HELD = 5000;
 export class Delivery {
   #epoch = null;
   #epochIsOver = false; // a reset said so; the next cursor of the server names the new one
+  #awaited = new Set(); // topics whose reset belongs to the epoch that a welcome named already
   #positions = new Map();
   #held = new Map(); // topic -> {holders, events, floor, overflown}
   #emit;
@@ -35,18 +36,11 @@ export class Delivery {
     return this.#positions.get(topic);
   }
 
-  /** The cursor of one topic alone, or null. */
-  cursorOf(topic) {
-    const offset = this.#positions.get(topic);
-    return offset === undefined || this.#epoch === null
-      ? null
-      : writeCursor(this.#epoch, new Map([[topic, offset]]));
-  }
-
   /** The server's word on a new connection: where topics go on that were not known here. */
   welcome(epoch, offsets) {
     if (this.#epoch !== null && epoch !== this.#epoch) {
       // Old numbers mean nothing in the new log; a `reset` for each topic follows.
+      this.#awaited = new Set(this.#positions.keys());
       this.#positions.clear();
       for (const hold of this.#held.values()) hold.events = [];
     }
@@ -101,7 +95,7 @@ export class Delivery {
   /** The position can't be continued: go on from `offset`, whatever came before. */
   reset({ topic, offset, reason }) {
     this.#positions.set(topic, offset);
-    if (reason === "epoch") this.#epochIsOver = true;
+    if (!this.#awaited.delete(topic) && reason === "epoch") this.#epochIsOver = true;
     const hold = this.#held.get(topic);
     if (hold) Object.assign(hold, { events: [], floor: null, overflown: false });
   }
