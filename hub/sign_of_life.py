@@ -26,7 +26,7 @@ def forget() -> None:
     redis_client.blocking().delete(_key())
 
 
-class SignOfLife(bootsteps.StartStopStep):  # type: ignore[misc]
+class SignOfLife(bootsteps.StartStopStep):
     """Part of a worker's consumer: runs only while that is connected and its timer turns."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
