@@ -12,6 +12,7 @@ _home = Path(tempfile.mkdtemp(prefix="hubtest-"))
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
 
 os.environ["HUB_DATA_DIR"] = str(_home)
+(_home / "static").mkdir()  # whitenoise warns about a missing one
 os.environ["DATABASE_URL"] = os.environ.get("TEST_DATABASE_URL", "")
 os.environ["REDIS_URL"] = f"unix://{_home}/redis.sock"
 os.environ.setdefault("HUB_GROUPS", "sales,ops")
@@ -22,3 +23,8 @@ from hub.settings import *  # noqa: E402, F403
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # speed; never outside tests
 DATABASES["default"]["OPTIONS"].pop("pool", None)  # noqa: F405 - a pool's idle sessions would outlive the tests
+STORAGES = {
+    **STORAGES,  # noqa: F405
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+WHITENOISE_USE_FINDERS = True  # nothing is collected for a test run
