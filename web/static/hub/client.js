@@ -194,11 +194,16 @@ export class Hub {
     link.connection = { close: () => stop.abort() };
     this.#link = link;
     try {
-      const answer = await ask(this.#world, "/events/poll", this.#query(), {
-        signal: stop.signal,
-        seconds: ANSWER,
-        on: {},
-      });
+      const answer = await ask(
+        this.#world,
+        "/events/poll",
+        { cursor: this.cursor },
+        {
+          signal: stop.signal,
+          seconds: ANSWER,
+          on: {},
+        },
+      );
       if (this.#link !== link) return false;
       spread(answer, this.#handlers(link));
       if (this.#link !== link) return false;
@@ -228,13 +233,10 @@ export class Hub {
   }
 
   #query() {
-    const topics = [...this.#wanted.keys()];
     return {
-      topics,
       cursor: () => this.#delivery.cursor,
-      complete: () =>
-        this.#delivery.cursor !== null &&
-        topics.every((topic) => this.#delivery.position(topic) !== undefined),
+      wanted: () => [...this.#wanted.keys()],
+      known: () => [...new Set([...this.#wanted.keys(), ...this.#delivery.topics])],
       every: this.#world.hidden() ? HIDDEN_PAUSE : undefined,
     };
   }

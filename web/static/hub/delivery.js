@@ -13,7 +13,7 @@ export class Delivery {
   #epochIsOver = false; // a reset said so; the next cursor of the server names the new one
   #awaited = new Set(); // topics whose reset belongs to the epoch that a welcome named already
   #positions = new Map();
-  #held = new Map(); // topic -> {holders, events, floor, overflown}
+  #held = new Map(); // topic -> {holders, events, least, floor, useless}
   #emit;
   #again;
 
@@ -25,6 +25,10 @@ export class Delivery {
       this.#epoch = read.epoch;
       this.#positions = read.offsets;
     }
+  }
+
+  get topics() {
+    return [...this.#positions.keys()];
   }
 
   /** The text to resume with, or null when nothing is known yet. */
@@ -77,6 +81,7 @@ export class Delivery {
       this.#epochIsOver = false;
     }
     if (theirs.epoch !== this.#epoch) return false;
+    this.#awaited.clear();
     for (const [topic, offset] of theirs.offsets) {
       if (offset > (this.#positions.get(topic) ?? offset)) return false;
     }
@@ -96,8 +101,7 @@ export class Delivery {
   reset({ topic, offset, reason }) {
     this.#positions.set(topic, offset);
     if (!this.#awaited.delete(topic) && reason === "epoch") this.#epochIsOver = true;
-    const hold = this.#held.get(topic);
-    if (hold) Object.assign(hold, { events: [], floor: null, overflown: false });
+    this.#held.delete(topic); // who held it hears of the reset and holds again
   }
 
   forget(topic) {
@@ -108,8 +112,12 @@ export class Delivery {
   /** Keep the topic's events until each holder has released it. */
   hold(topic) {
     const hold = this.#held.get(topic);
-    if (hold) hold.holders += 1;
-    else this.#held.set(topic, { holders: 1, events: [], floor: null, overflown: false });
+    if (hold) {
+      hold.holders += 1;
+      return;
+    }
+    const least = this.#positions.get(topic) ?? 0; // a snapshot below it is older than the holding
+    this.#held.set(topic, { holders: 1, events: [], least, floor: Number.POSITIVE_INFINITY });
   }
 
   /**
@@ -120,27 +128,26 @@ export class Delivery {
     const hold = this.#held.get(topic);
     if (!hold) return;
     const snapshot = parseCursor(text);
-    const stale = snapshot !== null && snapshot.epoch !== this.#epoch && !this.#epochIsOver;
-    const offset = stale ? undefined : snapshot?.offsets.get(topic);
-    if (offset !== undefined) hold.floor = Math.min(hold.floor ?? offset, offset);
-    hold.overflown ||= stale;
+    const offset = snapshot?.offsets.get(topic);
+    if (snapshot && snapshot.epoch !== this.#epoch && !this.#epochIsOver) hold.useless = "epoch";
+    else if (offset !== undefined && offset < hold.least) hold.useless ??= "expired";
+    hold.floor = Math.min(hold.floor, offset ?? 0);
     hold.holders -= 1;
     if (hold.holders > 0) return;
     this.#held.delete(topic);
     const position = this.#positions.get(topic) ?? 0;
-    if (hold.overflown) {
-      this.#again({ topic, offset: position, reason: stale ? "epoch" : "expired" });
+    if (hold.useless) {
+      this.#again({ topic, offset: position, reason: hold.useless });
       return;
     }
-    const floor = hold.floor ?? 0;
-    this.#positions.set(topic, Math.max(position, floor));
-    for (const event of hold.events) if (event.offset > floor) this.#pass(event);
+    this.#positions.set(topic, Math.max(position, hold.floor));
+    for (const event of hold.events) if (event.offset > hold.floor) this.#pass(event);
   }
 
   #pass(event) {
     const hold = this.#held.get(event.topic);
     if (!hold) this.#emit(event);
     else if (hold.events.length < MOST_HELD) hold.events.push(event);
-    else hold.overflown = true;
+    else hold.useless ??= "expired";
   }
 }

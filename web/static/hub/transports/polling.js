@@ -1,4 +1,4 @@
-import { ask, spread } from "./http.js";
+import { ask, spread, topicsOf } from "./http.js";
 
 const WAIT = 25; // seconds the server may keep a long poll; proxies cut at 30 or 60
 const PATIENCE = 10; // seconds beyond that
@@ -7,10 +7,13 @@ const PAUSE = 2; // seconds between polls
 /** Long poll: asks, is answered when something comes, asks again. The first is answered at once: are we through? */
 export function openLongPoll(world, query, on) {
   let wait = 0;
-  return repeat(on, async (signal) => {
-    const address = query.longPollPath ?? "/events/long-poll";
-    const asked = { cursor: query.cursor(), topics: query.topics, wait };
-    const answer = await ask(world, address, asked, { signal, seconds: wait + PATIENCE, on });
+  return repeat(world, query, on, async (topics, signal) => {
+    const asked = { cursor: query.cursor(), topics: topics(), wait };
+    const answer = await ask(world, "/events/long-poll", asked, {
+      signal,
+      seconds: wait + PATIENCE,
+      on,
+    });
     wait = WAIT;
     return { answer, pause: 0 };
   });
@@ -18,20 +21,22 @@ export function openLongPoll(world, query, on) {
 
 /** Poll: asks every two seconds. */
 export function openPoll(world, query, on) {
-  return repeat(on, async (signal) => {
-    const asked = { cursor: query.cursor(), topics: query.topics };
+  return repeat(world, query, on, async (topics, signal) => {
+    const asked = { cursor: query.cursor(), topics: topics() };
     const answer = await ask(world, "/events/poll", asked, { signal, seconds: PATIENCE, on });
     return { answer, pause: answer.more ? 0 : (query.every ?? PAUSE) };
   });
 }
 
-function repeat(on, once) {
+function repeat(world, query, on, once) {
   const stop = new AbortController();
   let timer;
+  let topics;
   let first = true;
   const next = async () => {
     try {
-      const { answer, pause } = await once(stop.signal);
+      topics ??= await topicsOf(world, query, { signal: stop.signal, on });
+      const { answer, pause } = await once(topics, stop.signal);
       if (stop.signal.aborted) return;
       if (first) on.ready({ silence: null });
       first = false;

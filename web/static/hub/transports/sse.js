@@ -1,5 +1,5 @@
 import { EventStream } from "./event_stream.js";
-import { ask, Ended, get, spread } from "./http.js";
+import { Ended, get, topicsOf } from "./http.js";
 
 const PATIENCE = 8; // seconds until the first bytes; a proxy that gathers the answer never lets them through
 const SILENCE = 30; // seconds; a comment comes every 15
@@ -13,13 +13,13 @@ export function openSse(world, query, on) {
   const stop = new AbortController();
   let late;
   const read = async () => {
-    await learnPositions(world, query, on, stop.signal);
+    const topics = await topicsOf(world, query, { signal: stop.signal, on });
     late = setTimeout(() => fail(new Ended(1006)), PATIENCE * 1000);
     on.traffic?.({ requests: 1 });
     const response = await get(
       world,
-      query.streamPath ?? "/events/stream",
-      { cursor: query.cursor(), topics: query.topics },
+      "/events/stream",
+      { cursor: query.cursor(), topics: topics() },
       { accept: "text/event-stream", signal: stop.signal },
     );
     const stream = new EventStream((block) => take(block, on));
@@ -50,18 +50,6 @@ export function openSse(world, query, on) {
       stop.abort();
     },
   };
-}
-
-/** A stream names no positions at its start; without one, a break before the first event would lose it. */
-async function learnPositions(world, query, on, signal) {
-  if (query.complete()) return;
-  const answer = await ask(
-    world,
-    "/events/poll",
-    { cursor: query.cursor(), topics: query.topics },
-    { signal, seconds: PATIENCE, on },
-  );
-  if (!signal.aborted) spread(answer, on);
 }
 
 function take({ event, data, id }, on) {

@@ -6,7 +6,7 @@ const PATIENCE = 8; // seconds from opening to `welcome`; some proxies swallow t
 export function openWebSocket(world, query, on) {
   const path = query.path ?? "/ws/";
   const address = new URL(
-    addressOf(path, { cursor: query.cursor(), topics: query.topics }),
+    addressOf(path, { cursor: query.cursor(), topics: query.wanted() }),
     world.origin,
   );
   address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
