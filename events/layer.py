@@ -75,11 +75,12 @@ class _Breaker:
 def _host() -> Message:
     # A connection that blocks waiting for messages is quiet for as long as nothing happens; redis-py's own
     # default of 5 s would take an idle one for dead.
+    tcp = {} if settings.REDIS_URL.startswith("unix://") else {"socket_keepalive": True}
     return {
         "address": settings.REDIS_URL,
         "socket_timeout": None,
         "socket_connect_timeout": 2,
-        "socket_keepalive": True,
+        **tcp,
     }
 
 

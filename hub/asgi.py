@@ -1,11 +1,39 @@
-"""The hub's ASGI application."""
+"""The hub's ASGI application: sockets and event streams to the doors, everything else to Django."""
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
 
-application = get_asgi_application()
+django = get_asgi_application()
+
+from consumers import routing
+from consumers import scope as scopes
+from events import layer
+
+sockets = scopes.completed(routing.sockets)
+events = scopes.completed(routing.events)
+
+
+async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    layer.mark_receiving()
+    if scope["type"] == "websocket":
+        await sockets(scope, receive, send)
+    elif scope["type"] == "http" and scope["path"].startswith("/events/"):
+        await events(scope, receive, send)
+    elif scope["type"] == "http":
+        await django(scope, receive, send)
+    elif scope["type"] == "lifespan":
+        await _lifespan(receive, send)
+
+
+async def _lifespan(receive: Any, send: Any) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,103 @@
+"""What every door does first: who is it, what do they ask for, may they."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from django.conf import settings
+from django.contrib.auth.models import User
+
+from accounts import audience, authenticate
+from accounts.authenticate import Credential
+from consumers import cursor as cursors
+from consumers.cursor import BadCursor, Cursor
+
+MOST_TOPICS: Final = 100
+"""Topics in `topics=`, and those that `subscribe` may add to one connection."""
+MOST_WAIT: Final = 30  # seconds
+
+
+class BadQuery(ValueError):
+    """The query of an address can't be understood; says why."""
+
+
+@dataclass(frozen=True)
+class Query:
+    topics: tuple[str, ...]
+    cursor: Cursor | None
+    wait: float
+
+
+@dataclass(frozen=True)
+class Visitor:
+    credential: Credential
+    user: User
+    implied: tuple[str, ...]
+    """The topics that `/ws/` and plain `/events/…` serve at once."""
+
+
+def headers_of(scope: Mapping[str, Any]) -> dict[str, str]:
+    """Lower-case names; of a repeated one the last counts, except Origin, where any doubt means none of ours."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        found[name] = f"{found[name]}, {value}" if name == "origin" and name in found else value
+    return found
+
+
+def identify(authorization: str | None, session_key: str | None) -> Visitor | None:
+    """Database work. None: not signed in. Raises InvalidKey for a bad Authorization header."""
+    found = authenticate.identify(authorization, session_key)
+    if found is None:
+        return None
+    credential, user = found
+    return Visitor(credential, user, tuple(audience.default_topics(credential.user_id)))
+
+
+def readable(credential: Credential, names: Sequence[str]) -> set[str]:
+    """Database work: those of these topics that this credential may read."""
+    if "read" not in credential.scopes:
+        return set()
+    allowed = audience.allowed({(credential.user_id, name) for name in names})
+    return {name for _, name in allowed}
+
+
+def origin_is_ours(headers: Mapping[str, str]) -> bool:
+    return authenticate.origin_is_ours(
+        headers.get("origin"), headers.get("host", ""), settings.HUB_SECURE
+    )
+
+
+def read_query(raw: bytes) -> Query:
+    """Raises BadQuery."""
+    try:
+        values = parse_qs(raw.decode("utf-8"), keep_blank_values=True, errors="strict")
+    except ValueError:
+        raise BadQuery("the query is not UTF-8.") from None
+    for name in ("topics", "cursor", "wait"):
+        if len(values.get(name, [])) > 1:
+            raise BadQuery(f"{name} stands there more than once.")
+    names = [name for name in values.get("topics", [""])[0].split(",") if name]
+    if len(names) > MOST_TOPICS:
+        raise BadQuery(f"topics names {len(names)} topics; at most {MOST_TOPICS} are accepted.")
+    return Query(tuple(names), read_cursor(values.get("cursor", [""])[0]), _wait(values))
+
+
+def read_cursor(text: str) -> Cursor | None:
+    """None for an empty text. Raises BadQuery."""
+    if not text:
+        return None
+    try:
+        return cursors.read(text)
+    except BadCursor as error:
+        raise BadQuery(str(error)) from None
+
+
+def _wait(values: Mapping[str, list[str]]) -> float:
+    text = values.get("wait", [str(MOST_WAIT)])[0]
+    if not text.isascii() or not text.isdigit() or len(text) > 4:
+        raise BadQuery(f"wait must be a whole number of seconds, at most {MOST_WAIT}.")
+    return min(int(text), MOST_WAIT)

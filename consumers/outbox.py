@@ -1,0 +1,101 @@
+"""What waits to be written to one client: bounded, and joined into few writes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from consumers.protocol import Item, Whisper
+from events.log import LoggedEvent
+
+MOST_BYTES: Final = 256 * 1024
+"""What one connection may have waiting; beyond it nothing is fed and the client catches up from the log."""
+STUCK: Final = 30.0
+"""Seconds one write may take before the client counts as too slow."""
+
+
+class TooSlow(Exception):
+    """The client did not take a write within `STUCK` seconds."""
+
+
+class Outbox:
+    """Items in order, one writer. `push` never waits; it says False when there is no room."""
+
+    def __init__(self, on_room: Callable[[], None]) -> None:
+        self._items: list[Item | str] = []
+        self._bytes = 0
+        self._filled = asyncio.Event()
+        self._on_room = on_room
+        self._refused = False
+        self._closed = False
+
+    def push(self, item: Item | str) -> bool:
+        """Text is a ready frame of the transport's own. It, `reset` and `revoked` always find room: they are few."""
+        size = len(item) if isinstance(item, str) else len(item.json)
+        full = self._bytes > 0 and self._bytes + size > MOST_BYTES
+        if full and isinstance(item, (LoggedEvent, Whisper)):
+            self._refused = True
+            return False
+        self._items.append(item)
+        self._bytes += size
+        self._filled.set()
+        return True
+
+    def close(self) -> None:
+        """Nothing more comes; the writer ends once it has written what is here."""
+        self._closed = True
+        self._filled.set()
+
+    async def take(self) -> list[Item | str]:
+        """Everything that waits, at least one item; an empty list once closed."""
+        await self._filled.wait()
+        self._filled.clear()
+        taken, self._items, self._bytes = self._items, [], 0
+        if self._closed:
+            self._filled.set()
+        return taken
+
+    def written(self) -> None:
+        """The writer's word that what it took is on its way, so there is room again."""
+        if self._refused:
+            self._refused = False
+            self._on_room()
+
+
+async def within_reason(write: Awaitable[Any]) -> None:
+    """Wait for one write; raises TooSlow."""
+    try:
+        async with asyncio.timeout(STUCK):
+            await write
+    except TimeoutError:
+        raise TooSlow from None
+
+
+class Flow:
+    """What a server that buffers without limit tells of a connection's backlog (`hub.server` for Daphne)."""
+
+    def __init__(self) -> None:
+        self._open = asyncio.Event()
+        self._open.set()
+
+    def pause(self) -> None:
+        self._open.clear()
+
+    def resume(self) -> None:
+        self._open.set()
+
+    async def writable(self) -> None:
+        await self._open.wait()
+
+    def close(self) -> None:
+        """The connection's writer is done."""
+
+
+EXTENSION: Final = "hub.flow"
+
+
+def flow_of(scope: dict[str, Any]) -> Flow | None:
+    """The server's flow for this connection; None where plain `send` waits by itself (uvicorn)."""
+    make = scope.get("extensions", {}).get(EXTENSION)
+    return make() if make is not None else None

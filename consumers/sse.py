@@ -1,0 +1,117 @@
+"""`/events/stream`: the same events as `text/event-stream`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Final
+
+from consumers import http, outbox, switchboard
+from consumers.http import Receive, Send
+from consumers.outbox import Outbox, TooSlow
+from consumers.protocol import NAMES, Close, Item, plain
+from consumers.subscription import Subscription
+from events import topics
+from events.presence import Lease
+
+logger = logging.getLogger(__name__)
+
+COMMENT_EVERY: Final = 15  # seconds
+RETRY: Final = 2000
+"""Milliseconds an EventSource waits before it comes back."""
+
+
+class Stream:
+    """A sink that writes blocks: the events first, then their cursor as the stream's last event id."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._outbox = Outbox(self._room)
+        self.subscription: Subscription | None = None
+
+    def push(self, item: Item) -> bool:
+        return self._outbox.push(item)
+
+    def comment(self) -> None:
+        self._outbox.push(":\n\n")
+
+    def end(self, code: Close) -> None:
+        self._outbox.close()
+
+    def _room(self) -> None:
+        if self.subscription is not None:
+            self.subscription.room()
+
+    async def write(self, flow: outbox.Flow | None) -> None:
+        """Until the end. Raises TooSlow."""
+        while items := await self._outbox.take():
+            blocks = [item if isinstance(item, str) else block(item) for item in items]
+            if self.subscription and any(not isinstance(item, str) for item in items):
+                blocks.append(f"id: {self.subscription.cursor()}\n\n")
+            await outbox.within_reason(self.say("".join(blocks)))
+            if flow is not None:
+                await outbox.within_reason(flow.writable())
+            self._outbox.written()
+
+    async def say(self, text: str) -> None:
+        await self._send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+
+
+def block(item: Item) -> str:
+    return f"event: {NAMES[type(item)]}\ndata: {plain(item)}\n\n"
+
+
+async def _stream(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    request = await http.admit(scope)
+    stream = Stream(send)
+    connection, subscription, first = await http.subscribe(request, stream)
+    stream.subscription = subscription
+    board = switchboard.of_loop()
+    lease = _lease(request, connection)
+    flow = outbox.flow_of(scope)
+    tasks: list[asyncio.Task[None]] = []
+    try:
+        await http.start(
+            send, 200, "text/event-stream; charset=utf-8", [(b"x-accel-buffering", b"no")]
+        )
+        opening = f"retry: {RETRY}\n\nid: {subscription.cursor()}\n\n"
+        await stream.say(opening)
+        for item in first:
+            stream.push(item)
+        subscription.start()
+        if lease is not None:
+            board.attendance.arrive(lease)
+        tasks = [
+            asyncio.create_task(stream.write(flow)),
+            asyncio.create_task(_comment(stream)),
+            asyncio.create_task(http.gone(receive)),
+        ]
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            if isinstance(task.exception(), TooSlow):
+                logger.info("user %s reads too slowly", request.visitor.credential.user_id)
+    finally:
+        for task in tasks:
+            task.cancel()
+        if lease is not None:
+            board.attendance.depart(lease)
+        board.unregister(connection)
+        if flow is not None:
+            flow.close()
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _lease(request: http.Request, connection: str) -> Lease | None:
+    who = request.visitor.credential
+    if who.key_id is not None or topics.DASHBOARD not in request.allowed:
+        return None
+    return Lease(topics.DASHBOARD, who.user_id, who.name, connection)
+
+
+async def _comment(stream: Stream) -> None:
+    while True:
+        await asyncio.sleep(COMMENT_EVERY)
+        stream.comment()
+
+
+sse = http.guarded(_stream)

@@ -1,0 +1,247 @@
+"""One client: its topics, its position in each, and how it gets from there to live.
+
+A topic is either behind or live. While behind it is fed from the log only, and it turns live in the very step in
+which its position equals what its line has handed on, so nothing can slip between the two. Whatever is not above
+the position is skipped; whatever is not the next offset makes the topic behind again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Final, Protocol
+
+from accounts.authenticate import Credential
+from consumers import cursor as cursors
+from consumers.cursor import Cursor
+from consumers.database import in_database
+from consumers.protocol import Close, Item, Reset, Revoked, Whisper
+from events import log
+from events.log import LoggedEvent, Reach
+
+if TYPE_CHECKING:
+    from consumers.switchboard import Switchboard
+
+logger = logging.getLogger(__name__)
+
+PAGE: Final = 200
+"""Events read from the log at a time."""
+_RETRY: Final = 1.0
+"""Seconds until a read that failed is tried again."""
+
+
+class Sink(Protocol):
+    """Where a transport takes what its client gets."""
+
+    def push(self, item: Item) -> bool:
+        """Take it, or say False when there is no room: `Subscription.room` is called when there is again."""
+
+    def end(self, code: Close) -> None:
+        """The client must go, for this reason."""
+
+
+class Subscription:
+    def __init__(self, board: Switchboard, credential: Credential, sink: Sink) -> None:
+        self.credential = credential
+        self.positions: dict[str, int] = {}
+        self.own: str | None = None
+        """The address's own subject: losing it ends the connection, losing another topic is `revoked`."""
+        self.epoch = ""
+        self._board = board
+        self._sink = sink
+        self._heads: dict[str, int] = {}
+        self._foreign: dict[
+            str, int
+        ] = {}  # positions the cursor knew of topics that were not asked for
+        self._behind: dict[str, None] = {}
+        self._catching_up: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def topics(self) -> list[str]:
+        return list(self.positions)
+
+    def cursor(self) -> str:
+        text = cursors.write(self.epoch, {**self._foreign, **self.positions})
+        return (
+            text if len(text) <= cursors.MAX_LENGTH else cursors.write(self.epoch, self.positions)
+        )
+
+    async def open(
+        self, names: Iterable[str], at: Cursor | None, *, live: bool = True
+    ) -> list[Item]:
+        """Find where each of these topics goes on. Returns the resets, to be sent before anything else.
+
+        Listen, then read: unless it is for a look only (`live=False`), the lines are joined before the heads are
+        read.
+        """
+        wanted = list(dict.fromkeys(names))
+        if live:
+            await self._board.join(self, wanted)
+        found = await in_database(_standing, wanted)
+        self.epoch = found[0]
+        self._board.heard(found)
+        if at is not None and at.epoch == self.epoch:
+            self._foreign = {t: o for t, o in at.positions.items() if t not in wanted}
+        return [
+            reset
+            for name in wanted
+            if (reset := self._place(name, found[1][name], _said(at, name)))
+        ]
+
+    def start(self) -> None:
+        """Feed the sink with what `open` or `add` has placed."""
+        self._hurry()
+
+    async def read_backlog(self) -> None:
+        """Feed the sink from the log, up to the heads that `open` found or until it is full."""
+        for name in list(self._behind):
+            while name in self._behind and self.positions[name] < self._heads[name]:
+                if not await self._read_page(name):
+                    return
+
+    async def add(self, name: str, at: Cursor | None) -> tuple[int, Reset | None]:
+        """Subscribe to one more topic, from a position or from now. Returns where it goes on, and the reset if any.
+
+        A topic that is subscribed already goes on where it is, unless a position is given.
+        """
+        if at is None and name in self.positions:
+            return self.positions[name], None
+        await self._board.join(self, [name])
+        found = await in_database(_standing, [name])
+        self._board.heard(found)
+        said = _said(at, name)
+        if at is None and name in self._foreign:
+            said = (self.epoch, self._foreign.pop(name))
+        reset = self._place(name, found[1][name], said)
+        return self.positions[name], reset
+
+    def remove(self, name: str) -> None:
+        self.positions.pop(name, None)
+        self._behind.pop(name, None)
+        self._board.leave(self, [name])
+
+    def revoke(self, name: str) -> None:
+        """The person may not read this topic any more: nothing of it follows."""
+        self.remove(name)
+        if name == self.own:
+            self._sink.end(Close.FORBIDDEN)
+        else:
+            self._sink.push(Revoked(name))
+
+    def end(self, code: Close) -> None:
+        self._sink.end(code)
+
+    def close(self) -> None:
+        self._closed = True
+        self._behind.clear()
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+        self._board.leave(self, self.topics)
+
+    # --- what the switchboard calls ---------------------------------------------------------------------------
+
+    def hand(self, event: LoggedEvent) -> None:
+        """The next event of a line. Called for every reader of the topic, so the usual case comes first."""
+        name = event.topic
+        position = self.positions.get(name)
+        if position is None or name in self._behind:
+            return
+        if event.offset == position + 1 and self._sink.push(event):
+            self.positions[name] = event.offset
+        elif event.offset > position:
+            self._behind[name] = None
+            self._hurry()
+
+    def hand_whisper(self, whisper: Whisper) -> None:
+        self._sink.push(whisper)
+
+    def renew(self, epoch: str, heads: Mapping[str, Reach]) -> None:
+        """The log has a new identity: no position counts any more."""
+        self.epoch = epoch
+        self._foreign.clear()
+        for name in self.topics:
+            head = heads[name].head
+            self.positions[name] = head
+            self._sink.push(Reset(name, head, "epoch"))
+
+    def room(self) -> None:
+        """The sink has room again."""
+        self._hurry()
+
+    # --- catching up ------------------------------------------------------------------------------------------
+
+    def _place(self, name: str, reach: Reach, said: tuple[str, int] | None) -> Reset | None:
+        self.positions[name] = self._heads[name] = reach.head
+        self._behind[name] = None
+        if said is None:
+            return None
+        epoch, offset = said
+        if epoch != self.epoch:
+            return Reset(name, reach.head, "epoch")
+        if offset > reach.head:
+            return Reset(name, reach.head, "ahead")
+        if offset < reach.floor:
+            return Reset(name, reach.head, "expired")
+        self.positions[name] = offset
+        return None
+
+    def _hurry(self) -> None:
+        if (
+            self._behind
+            and not self._closed
+            and (self._catching_up is None or self._catching_up.done())
+        ):
+            self._catching_up = asyncio.create_task(self._catch_up())
+
+    async def _catch_up(self) -> None:
+        while self._behind and not self._closed:
+            try:
+                for name in list(self._behind):
+                    if not await self._read_on(name):
+                        return  # no room: `room` starts this again
+            except Exception:
+                logger.exception("Catching up failed; trying again")
+                await asyncio.sleep(_RETRY)
+
+    async def _read_on(self, name: str) -> bool:
+        """Bring one topic up to its line. Returns False when the sink is full."""
+        while name in self._behind:
+            position = self.positions[name]
+            if position >= self._board.known(name):
+                del self._behind[name]  # no await since the comparison: live from the next event on
+                return True
+            if not await self._read_page(name):
+                return False
+        return True
+
+    async def _read_page(self, name: str) -> bool:
+        """Hand the sink the next page of a topic that is behind. Returns False when the sink is full."""
+        position = self.positions[name]
+        found = await in_database(log.after, name, position, PAGE)
+        if self.positions.get(name) != position:
+            return True  # removed or placed anew meanwhile
+        if not found or found[0].offset != position + 1:
+            head = (await in_database(log.reach, [name]))[name].head
+            if self.positions.get(name) == position:
+                self.positions[name] = head
+                self._sink.push(Reset(name, head, "expired"))
+            return True
+        for event in found:
+            if event.offset != self.positions[name] + 1:
+                break  # retention cut in between; the next read says reset
+            if not self._sink.push(event):
+                return False
+            self.positions[name] = event.offset
+        return True
+
+
+def _said(at: Cursor | None, name: str) -> tuple[str, int] | None:
+    if at is None or name not in at.positions:
+        return None
+    return at.epoch, at.positions[name]
+
+
+def _standing(names: list[str]) -> tuple[str, dict[str, Reach]]:
+    return log.epoch(), log.reach(names)

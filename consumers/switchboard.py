@@ -1,0 +1,452 @@
+"""The switchboard: one per server process (strictly: per event loop), between the channel layer and all clients.
+
+It has one layer channel of its own. A topic that somebody here reads is a line: its layer group is joined, its
+events are handed on in order and without a hole, whatever the layer lost, doubled or reordered. The pulse looks at
+the log itself every second, so that a layer that is silent costs latency and never data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from prometheus_client import Counter, Gauge
+
+from accounts import audience, authenticate, sessions
+from accounts.authenticate import Credential
+from consumers.attendance import Attendance
+from consumers.database import in_database
+from consumers.protocol import Close, Whisper
+from consumers.subscription import Subscription
+from events import epoch as epochs
+from events import layer, log, sequence, topics
+from events.log import LoggedEvent, Reach
+
+logger = logging.getLogger(__name__)
+
+NEIGHBOUR: Final = 0.02
+"""Seconds an event that came too early waits for the one before it; publishers race by about that much."""
+JOIN: Final = 1.0
+"""Seconds a subscription waits for its groups; without Redis it lives on the pulse."""
+PULSE: Final = 1.0
+RECHECK: Final = 3.0
+"""Seconds between asking anew about every session, key and right: `.update()`, expiry and raw SQL tell nobody."""
+MIRROR: Final = 10.0
+PAGE: Final = 500
+EARLY: Final = 1000
+"""Events a line keeps that came too early; more are read from the log anyway."""
+TURN: Final = 200
+"""Clients served before the loop gets a turn: a large audience must not stall pings and handshakes."""
+MOST_CONNECTIONS: Final = 500  # of one person, in one process
+
+DELIVERIES: Final = Counter("hub_deliveries_total", "Events handed to clients' transports")
+GAPS: Final = Counter("hub_gaps_total", "Times the log was read because the layer left a gap")
+CLIENTS: Final = Gauge("hub_clients", "Connected clients of this process")
+
+
+class TooManyConnections(Exception):
+    """This person has `MOST_CONNECTIONS` already."""
+
+
+class Line:
+    """One topic with readers here. `known` moves by contiguous events only."""
+
+    def __init__(self, name: str, board: Switchboard) -> None:
+        self.name = name
+        self.known = -1  # until the head was read for the first time
+        self.readers: dict[Subscription, None] = {}
+        self.joined = asyncio.Event()
+        self._board = board
+        self._early: dict[int, LoggedEvent] = {}
+        self._head = 0
+        self._closing_gap: asyncio.Task[None] | None = None
+
+    def receive(self, event: LoggedEvent) -> None:
+        """An event of the layer: next, late, doubled or early."""
+        if self.known < 0 or event.offset > self.known + 1:
+            if len(self._early) < EARLY:
+                self._early[event.offset] = event
+            self._close_gap(NEIGHBOUR)
+        elif event.offset == self.known + 1:
+            self._advance([event])
+
+    def heard(self, head: int) -> None:
+        """The log reaches this far. The first word of it is where this line starts."""
+        self._head = max(self._head, head)
+        if self.known < 0:
+            self.known = head
+            self._advance([])
+        elif head > self.known:
+            self._close_gap(NEIGHBOUR)
+
+    def restart(self, head: int) -> None:
+        """A new epoch: what was known counts no more. -1: the head is not read yet."""
+        self.known = head
+        self._head = max(head, 0)
+        self._early.clear()
+
+    def _advance(self, events: list[LoggedEvent]) -> None:
+        if events:
+            self.known = events[-1].offset
+        while (following := self._early.pop(self.known + 1, None)) is not None:
+            events.append(following)
+            self.known = following.offset
+        for old in [offset for offset in self._early if offset <= self.known]:
+            del self._early[old]
+        if events:
+            self._board.hand_on(self, events)
+
+    def _close_gap(self, after: float) -> None:
+        if self._closing_gap is None or self._closing_gap.done():
+            self._closing_gap = asyncio.create_task(self._read_gap(after))
+
+    async def _read_gap(self, after: float) -> None:
+        """Single-flight: read the log from `known` until nothing early is left and the head is reached."""
+        await asyncio.sleep(after)
+        while 0 <= self.known < max([self._head, *self._early]):
+            GAPS.inc()
+            try:
+                found = await in_database(log.after, self.name, self.known, PAGE)
+            except Exception:
+                logger.exception("The log could not be read; the pulse tries again")
+                return
+            found = [event for event in found if event.offset > self.known]
+            if not found:
+                self._head = self.known
+                self._early.clear()  # the log does not have them: rolled back by a restore, or forged
+                return
+            self.known = max(
+                self.known, found[0].offset - 1
+            )  # retention may have cut; readers say reset
+            self._advance(found)
+
+
+class Switchboard:
+    def __init__(self) -> None:
+        self.channel = ""
+        self.attendance = Attendance()
+        self._lines: dict[str, Line] = {}
+        self._subscriptions: dict[str, Subscription] = {}
+        self._numbers = itertools.count(1)
+        self._per_person: dict[int, int] = {}
+        self._epoch = ""
+        self._joined: set[str] = set()
+        self._changed = asyncio.Event()
+        self._pulse_now = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._to_hand: dict[str, None] = {}
+        self._access = Line(topics.ACCESS, self)
+
+    # --- life -------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        if self._tasks:
+            return
+        layer.mark_receiving()
+        self._lines[topics.ACCESS] = self._access
+        self._tasks = [
+            asyncio.create_task(self._keep(work))
+            for work in (
+                self._listen,
+                self._join_groups,
+                self._pulse,
+                self._recheck_all,
+                self._mirror,
+            )
+        ]
+        self._tasks.append(asyncio.create_task(self._keep(self.attendance.run)))
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    def close_all(self, code: Close) -> int:
+        """Send every client away, before a restart. Returns how many there were."""
+        leaving = list(self._subscriptions.values())
+        for subscription in leaving:
+            subscription.end(code)
+        return len(leaving)
+
+    @property
+    def clients(self) -> int:
+        return len(self._subscriptions)
+
+    async def _keep(self, work: Callable[[], Any]) -> None:
+        """Run one of the board's loops; one that fails starts again."""
+        while True:
+            try:
+                await work()
+            except Exception as error:  # noqa: BLE001 - Redis or the database is away; the next round may find it
+                logger.warning("%s: %s", getattr(work, "__name__", "work"), error)
+                await asyncio.sleep(1)
+
+    # --- clients ----------------------------------------------------------------------------------------------
+
+    def register(self, subscription: Subscription) -> str:
+        """Returns the connection's name, which `events.send` understands. Raises TooManyConnections."""
+        self.start()
+        user_id = subscription.credential.user_id
+        if self._per_person.get(user_id, 0) >= MOST_CONNECTIONS:
+            raise TooManyConnections
+        self._per_person[user_id] = self._per_person.get(user_id, 0) + 1
+        number = str(next(self._numbers))
+        self._subscriptions[number] = subscription
+        CLIENTS.set(len(self._subscriptions))
+        return f"{self.channel}~{number}"
+
+    def unregister(self, connection: str) -> None:
+        gone = self._subscriptions.pop(connection.rpartition("~")[2], None)
+        if gone is None:
+            return
+        CLIENTS.set(len(self._subscriptions))
+        user_id = gone.credential.user_id
+        self._per_person[user_id] -= 1
+        if not self._per_person[user_id]:
+            del self._per_person[user_id]
+        gone.close()
+
+    async def join(self, subscription: Subscription, names: Iterable[str]) -> None:
+        """Become a reader of these topics and wait, not for ever, until their groups are joined."""
+        waiting = []
+        for name in names:
+            line = self._lines.get(name)
+            if line is None:
+                line = self._lines[name] = Line(name, self)
+                self._changed.set()
+            line.readers[subscription] = None
+            if not line.joined.is_set():
+                waiting.append(line.joined.wait())
+        if waiting:
+            try:
+                async with asyncio.timeout(JOIN):
+                    await asyncio.gather(*waiting)
+            except TimeoutError:
+                logger.warning("%d topics are followed by the pulse alone for now", len(waiting))
+
+    def leave(self, subscription: Subscription, names: Iterable[str]) -> None:
+        for name in names:
+            line = self._lines.get(name)
+            if line is None:
+                continue
+            line.readers.pop(subscription, None)
+            if not line.readers and name != topics.ACCESS:
+                del self._lines[name]
+                self._changed.set()
+
+    def known(self, name: str) -> int:
+        line = self._lines.get(name)
+        return line.known if line is not None else -1
+
+    def heard(self, standing: tuple[str, dict[str, Reach]]) -> None:
+        """Somebody read where the log stands; whoever is behind may learn from it."""
+        epoch, reached = standing
+        if not self._epoch:
+            self._epoch = epoch
+        elif epoch != self._epoch:
+            self._pulse_now.set()  # only the pulse asks about every line
+            return
+        for name, reach in reached.items():
+            line = self._lines.get(name)
+            if line is not None:
+                line.heard(reach.head)
+
+    def hand_on(self, line: Line, events: list[LoggedEvent]) -> None:
+        """Called by a line that advanced. Readers check position themselves, whoever came late skips."""
+        if line is self._access:
+            asyncio.create_task(self._recheck_named(events))  # noqa: RUF006 - ends by itself, failures are logged
+        for reader in list(line.readers):
+            for event in events:
+                reader.hand(event)
+        DELIVERIES.inc(len(line.readers) * len(events))
+
+    # --- the layer --------------------------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        backend = layer.current()
+        self.channel = await backend.new_channel()
+        self._joined.clear()
+        self._changed.set()
+        for turn in itertools.count(1):
+            try:
+                message = await backend.receive(self.channel)
+            except (ConnectionError, OSError, TimeoutError):
+                raise
+            except Exception as error:  # noqa: BLE001 - not from us: another key, forged, or damaged
+                logger.warning("A layer message was refused (%s)", type(error).__name__)
+                continue
+            self._take(message)
+            if turn % TURN == 0:
+                await asyncio.sleep(0)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        """Only our own two kinds; anything else that reached our channel is ignored."""
+        if message.get("type") == "hub.event":
+            line = self._lines.get(message["event"]["topic"])
+            if message["epoch"] != self._epoch:
+                self._pulse_now.set()
+            elif line is not None:
+                line.receive(log.from_message(message["event"]))
+        elif message.get("type") == "hub.whisper":
+            self._take_whisper(message)
+
+    def _take_whisper(self, message: dict[str, Any]) -> None:
+        said = message["whisper"]
+        whisper = Whisper(said.get("topic"), said["type"], said["data"])
+        if "connection" in message:
+            subscription = self._subscriptions.get(message["connection"])
+            if subscription is not None:
+                subscription.hand_whisper(whisper)
+            return
+        line = self._lines.get(said["topic"])
+        for reader in list(line.readers) if line is not None else ():
+            reader.hand_whisper(whisper)
+
+    async def _join_groups(self) -> None:
+        """Keep the layer's groups equal to the lines; in one place, so that leaving never overtakes joining."""
+        backend = layer.current()
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            if not self.channel:
+                continue
+            for name in self._joined - self._lines.keys():
+                self._joined.discard(name)
+                await backend.group_discard(name, self.channel)
+            for name in self._lines.keys() - self._joined:
+                await backend.group_add(name, self.channel)
+                self._joined.add(name)
+            for name, line in self._lines.items():
+                if name in self._joined:
+                    line.joined.set()
+
+    # --- the pulse --------------------------------------------------------------------------------------------
+
+    async def _pulse(self) -> None:
+        while True:
+            names = list(self._lines)
+            standing = await in_database(_look, names)
+            behind = [
+                name
+                for name, reach in standing[1].items()
+                if (line := self._lines.get(name)) is not None and 0 <= line.known < reach.head
+            ]
+            if behind:
+                self._join_anew(behind)
+            if self._epoch and standing[0] != self._epoch:
+                self._turn_to(*standing)
+            self.heard(standing)
+            try:
+                async with asyncio.timeout(PULSE * random.uniform(0.8, 1.2)):  # noqa: S311 - spreads load
+                    await self._pulse_now.wait()
+            except TimeoutError:
+                continue
+            self._pulse_now.clear()
+            await asyncio.sleep(NEIGHBOUR)
+
+    def _join_anew(self, names: Collection[str]) -> None:
+        """Behind the log: perhaps just a message in flight, perhaps the layer forgot the group."""
+        self._joined.difference_update(names)
+        self._changed.set()
+
+    def _turn_to(self, epoch: str, reached: dict[str, Reach]) -> None:
+        logger.warning("The log has a new epoch; every client starts anew")
+        self._epoch = epoch
+        for name, line in self._lines.items():
+            line.restart(reached[name].head if name in reached else -1)
+        for subscription in list(self._subscriptions.values()):
+            if subscription.epoch == epoch:
+                continue
+            if reached.keys() >= set(subscription.topics):
+                subscription.renew(epoch, reached)
+            else:  # it joined something while the pulse was reading
+                subscription.end(Close.RESTARTING)
+
+    async def _mirror(self) -> None:
+        await in_database(epochs.check_mirror)
+        while True:
+            await in_database(epochs.write_mirror)
+            await asyncio.sleep(MIRROR)
+
+    # --- access -----------------------------------------------------------------------------------------------
+
+    async def _recheck_all(self) -> None:
+        while True:
+            await asyncio.sleep(RECHECK)
+            await self._recheck(list(self._subscriptions.values()))
+
+    async def _recheck_named(self, events: list[LoggedEvent]) -> None:
+        """Something changed about these people, sessions or keys: ask about exactly their connections."""
+        users: set[int] = set()
+        ended: set[str] = set()
+        keys: set[int] = set()
+        for event in events:
+            users.update(event.data.get("users", ()))
+            ended.update(event.data.get("sessions", ()))
+            keys.update(event.data.get("keys", ()))
+        concerned = [
+            subscription
+            for subscription in self._subscriptions.values()
+            if (who := subscription.credential).user_id in users
+            or who.key_id in keys
+            or (who.session_key and sessions.digest(who.session_key) in ended)
+        ]
+        try:
+            await self._recheck(concerned)
+        except Exception:
+            logger.exception("Rights could not be asked; the next round does")
+
+    async def _recheck(self, concerned: list[Subscription]) -> None:
+        if not concerned:
+            return
+        pairs = {
+            (subscription.credential.user_id, name)
+            for subscription in concerned
+            for name in subscription.topics
+        }
+        valid, allowed = await in_database(
+            _ask, {subscription.credential for subscription in concerned}, pairs
+        )
+        for turn, subscription in enumerate(concerned, 1):
+            who = subscription.credential
+            if who not in valid:
+                logger.info("connection of user %s ended: no longer signed in", who.user_id)
+                subscription.end(Close.NOT_SIGNED_IN)
+                subscription.close()
+                continue
+            for name in subscription.topics:
+                if (who.user_id, name) in pairs and (who.user_id, name) not in allowed:
+                    logger.info("user %s lost %s", who.user_id, name)
+                    subscription.revoke(name)
+            if turn % TURN == 0:
+                await asyncio.sleep(0)
+
+
+def _look(names: list[str]) -> tuple[str, dict[str, Reach]]:
+    sequence.flush_left_behind()
+    return log.epoch(), log.reach(names)
+
+
+def _ask(
+    credentials: set[Credential], pairs: set[tuple[int, str]]
+) -> tuple[set[Credential], set[tuple[int, str]]]:
+    return authenticate.still_valid(credentials), audience.allowed(pairs)
+
+
+_boards: WeakKeyDictionary[asyncio.AbstractEventLoop, Switchboard] = WeakKeyDictionary()
+
+
+def of_loop() -> Switchboard:
+    """The switchboard of the running loop."""
+    loop = asyncio.get_running_loop()
+    board = _boards.get(loop)
+    if board is None:
+        board = _boards[loop] = Switchboard()
+        board.start()
+    return board

@@ -1,0 +1,289 @@
+"""The WebSocket door: `/ws/` with everything a person may read at once, and what the focused addresses share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from channels.exceptions import StopConsumer
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import Error as DatabaseError
+
+from accounts.authenticate import InvalidKey
+from consumers import commands, door, outbox, protocol, switchboard
+from consumers.database import in_database
+from consumers.door import BadQuery, Visitor
+from consumers.limits import (
+    BAD_FRAMES,
+    BAD_WINDOW,
+    FRAME_WINDOW,
+    FRAMES_PER_SECOND,
+    Allowance,
+    Strikes,
+)
+from consumers.outbox import Outbox, TooSlow
+from consumers.protocol import BadFrame, Close, Item, Revoked
+from consumers.subscription import Subscription
+from events import topics
+from events.presence import Lease
+
+logger = logging.getLogger(__name__)
+
+FAREWELL = 5.0
+"""Seconds a client gets to take the closing frame."""
+
+
+class Refused(Exception):
+    """The connection ends with this code."""
+
+    def __init__(self, code: Close) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class SignedInSocket(AsyncWebsocketConsumer):
+    """Lets in who is signed in and comes from one of our pages; accepts before it refuses, so that the code is seen.
+
+    It has no layer channel of its own: the process's switchboard has one for all.
+    """
+
+    channel_layer_alias: ClassVar[Any] = None
+    scope: Any
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self._frames = Allowance(FRAMES_PER_SECOND, FRAME_WINDOW)
+        self._strikes = Strikes(BAD_FRAMES, BAD_WINDOW)
+        self._closed = False
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self.clean_up()
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Only the three kinds a server sends; no database hook, our database work has its own threads."""
+        try:
+            match message["type"]:
+                case "websocket.connect":
+                    await self._connect()
+                case "websocket.receive":
+                    await self._receive(message.get("text"), message.get("bytes"))
+                case "websocket.disconnect":
+                    raise StopConsumer
+        except Refused as refusal:
+            await self.leave(refusal.code)
+        except StopConsumer:
+            raise
+        except Exception:
+            logger.exception("A socket failed")
+            await self.leave(Close.FAULT)
+
+    async def _connect(self) -> None:
+        await self.accept()
+        headers = door.headers_of(self.scope)
+        try:
+            visitor = await in_database(
+                door.identify, headers.get("authorization"), self.scope.get("session_key")
+            )
+        except InvalidKey:
+            raise Refused(Close.NOT_SIGNED_IN) from None
+        except DatabaseError:
+            raise Refused(Close.FAULT) from None
+        if visitor is None:
+            raise Refused(Close.NOT_SIGNED_IN)
+        if visitor.credential.key_id is None and not door.origin_is_ours(headers):
+            logger.info("socket refused: origin %r", headers.get("origin"))
+            raise Refused(Close.FORBIDDEN)
+        self.scope["user"] = visitor.user
+        await self.welcome(visitor)
+
+    async def _receive(self, text: str | None, data: bytes | None) -> None:
+        if self._closed:
+            return
+        if not self._frames.take():
+            raise Refused(Close.TOO_FAST)
+        size = len(data) if data is not None else len((text or "").encode())
+        if size > protocol.MAX_FRAME:
+            raise Refused(Close.TOO_LARGE)
+        await self.take(text)
+
+    async def leave(self, code: Close) -> None:
+        """Close once, and never wait long for a client that does not read."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            async with asyncio.timeout(FAREWELL):
+                await self.close(code=int(code))
+        except Exception as error:  # noqa: BLE001 - it is gone already
+            logger.debug("no farewell (%s)", type(error).__name__)
+
+    async def welcome(self, visitor: Visitor) -> None:
+        """Somebody came in."""
+
+    async def take(self, text: str | None) -> None:
+        """A frame came; None when it was binary."""
+
+    async def clean_up(self) -> None:
+        """However the connection ended."""
+
+
+class HubSocket(SignedInSocket):
+    """`/ws/`: the own topic, the fixed groups and the own teams at once, others by `topics=` or `subscribe`."""
+
+    groups: list[str] = []
+    """Fixed groups of this address, joined by the switchboard once access is checked. `/ws/` has all that exist."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.subscription: Subscription | None = None
+        self.connection = ""
+        self.visible = True
+        self._outbox = Outbox(self._room)
+        self._lease: Lease | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self._beat: asyncio.Task[None] | None = None
+
+    def subject(self, visitor: Visitor) -> str | None:
+        """The one topic a focused address is about; None: no single one."""
+        return None
+
+    def implied(self, visitor: Visitor) -> Sequence[str]:
+        """What the address serves without being asked."""
+        return visitor.implied
+
+    async def welcome(self, visitor: Visitor) -> None:
+        try:
+            query = door.read_query(self.scope["query_string"])
+        except BadQuery:
+            raise Refused(Close.BAD_FRAMES) from None
+        board = switchboard.of_loop()
+        subscription = Subscription(board, visitor.credential, self)
+        subscription.own = self.subject(visitor)
+        implied = [
+            *([subscription.own] if subscription.own else self.implied(visitor)),
+            *self.groups,
+        ]
+        wanted = list(dict.fromkeys([*implied, *query.topics]))
+        allowed = await in_database(door.readable, visitor.credential, wanted)
+        if "read" not in visitor.credential.scopes or (
+            subscription.own and subscription.own not in allowed
+        ):
+            raise Refused(Close.FORBIDDEN)
+        try:
+            self.connection = board.register(subscription)
+        except switchboard.TooManyConnections:
+            raise Refused(Close.TOO_MANY) from None
+        self.subscription = subscription
+        resets = await subscription.open([name for name in wanted if name in allowed], query.cursor)
+        self._outbox.push(
+            protocol.welcome(
+                user={"id": visitor.credential.user_id, "name": visitor.credential.name},
+                connection=self.connection,
+                epoch=subscription.epoch,
+                cursor=subscription.cursor(),
+                offsets=subscription.positions,
+            )
+        )
+        for refused in [name for name in wanted if name not in allowed]:
+            self._outbox.push(Revoked(refused))
+        for reset in resets:
+            self._outbox.push(reset)
+        subscription.start()
+        self._writer = asyncio.create_task(self._write())
+        self._beat = asyncio.create_task(self._heartbeat())
+        self._attend(visitor)
+
+    def _attend(self, visitor: Visitor) -> None:
+        """A person with a page open is here; a script with a key is not."""
+        if (
+            self.subscription
+            and visitor.credential.key_id is None
+            and self.subscription.own is None
+        ):
+            self._lease = Lease(
+                topics.DASHBOARD,
+                visitor.credential.user_id,
+                visitor.credential.name,
+                self.connection,
+            )
+            switchboard.of_loop().attendance.arrive(self._lease)
+
+    async def take(self, text: str | None) -> None:
+        if self.subscription is None:
+            return
+        try:
+            if text is None:
+                raise BadFrame("binary frames are not understood: send JSON text.")
+            command = protocol.parse(text)
+        except BadFrame as error:
+            if self._strikes.strike():
+                raise Refused(Close.BAD_FRAMES) from None
+            self._outbox.push(protocol.refusal(error.ref, "bad_frame", str(error)))
+            return
+        for answer in await commands.run(self, self.subscription, command):
+            self._outbox.push(answer)
+        commands.after(self.subscription, command)
+
+    # --- what the subscription calls --------------------------------------------------------------------------
+
+    def push(self, item: Item) -> bool:
+        return self._outbox.push(item)
+
+    def end(self, code: Close) -> None:
+        """Say what is still in the outbox, then go."""
+        self._leaving = code
+        self._outbox.close()
+
+    _leaving: Close | None = None
+
+    def _room(self) -> None:
+        if self.subscription is not None:
+            self.subscription.room()
+
+    # --- writing ----------------------------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        flow = outbox.flow_of(self.scope)
+        try:
+            while items := await self._outbox.take():
+                for text in _texts(items):
+                    await outbox.within_reason(self.send(text_data=text))
+                    if flow is not None:
+                        await outbox.within_reason(flow.writable())
+                self._outbox.written()
+            await self.leave(self._leaving or Close.NORMAL)
+        except TooSlow:
+            logger.info("user %s reads too slowly", self.scope["user"].pk)
+            await self.leave(Close.TOO_SLOW)
+        except Exception as error:  # noqa: BLE001 - the client is gone; its disconnect ends the rest
+            logger.debug("a write failed (%s)", type(error).__name__)
+
+    async def _heartbeat(self) -> None:
+        while self.subscription is not None:
+            await asyncio.sleep(protocol.HEARTBEAT)
+            self._outbox.push(protocol.heartbeat(self.subscription.cursor()))
+
+    async def clean_up(self) -> None:
+        for task in (self._writer, self._beat):
+            if task is not None:
+                task.cancel()
+        if self._lease is not None:
+            switchboard.of_loop().attendance.depart(self._lease)
+        if self.connection:
+            switchboard.of_loop().unregister(self.connection)
+
+
+def _texts(items: list[Item | str]) -> list[str]:
+    """Ready frames stand for themselves, in their place among the items."""
+    done: list[str] = []
+    run: list[Item] = []
+    for item in items:
+        if isinstance(item, str):
+            done += protocol.frames(run)
+            run = []
+            done.append(item)
+        else:
+            run.append(item)
+    return done + protocol.frames(run)

@@ -1,0 +1,174 @@
+"""The hub's web server: Daphne with limits, back-pressure and a farewell.
+
+`python -m hub.server --port 8000 [--host 127.0.0.1]` or `--unix PATH`. What differs from plain Daphne:
+
+- A frame over the limit is answered by close 1009; Autobahn's default drops the connection without a word, and a
+  client that saw 1006 sends the same frame again, for ever.
+- Daphne buffers without limit what a client does not read. Here every connection has a `Flow` in its scope that says
+  when the transport's buffer is full, by Twisted's own producer interface.
+- On SIGTERM every socket is closed with 4012 before the applications are cancelled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import sys
+from functools import partial
+from typing import Any, Final
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
+
+# isort: off
+from daphne.server import Server as DaphneServer  # first: it installs Twisted's reactor
+from daphne.ws_protocol import WebSocketProtocol
+from twisted.internet import defer, interfaces
+from zope.interface import implementer
+
+from hub.asgi import application  # sets Django up, which what follows needs
+from consumers import switchboard
+from consumers.outbox import EXTENSION, Flow
+from consumers.protocol import MAX_FRAME, Close
+# isort: on
+
+logger = logging.getLogger(__name__)
+
+FAREWELL: Final = 2.0
+"""Seconds for the sockets to take their closing frame when the server stops."""
+
+
+@implementer(interfaces.IPushProducer)
+class TransportFlow(Flow):
+    """Told by the transport when its buffer fills and drains."""
+
+    def __init__(self, transport: Any) -> None:
+        super().__init__()
+        self._transport = transport
+
+    def pauseProducing(self) -> None:
+        self.pause()
+
+    def resumeProducing(self) -> None:
+        self.resume()
+        if getattr(self._transport, "disconnecting", False):
+            self._transport.unregisterProducer()  # else Twisted waits for us and never closes
+
+    def stopProducing(self) -> None:
+        self.resume()
+
+
+class HubWebSocket(WebSocketProtocol):  # type: ignore[misc]
+    def flow(self) -> Flow:
+        flow = TransportFlow(self.transport)
+        self.transport.unregisterProducer()  # the HTTP channel that the socket grew out of
+        self.transport.registerProducer(flow, True)
+        return flow
+
+    def serverClose(self, code: int | None = None) -> None:
+        if code == Close.FAULT:
+            self.sendCloseFrame(code=code)  # Autobahn's sendClose refuses 1011
+        else:
+            super().serverClose(code)
+
+
+class Server(DaphneServer):  # type: ignore[misc]
+    exit_code = 0
+
+    def listen_error(self, failure: Any) -> None:
+        sys.stderr.write(f"{failure.getErrorMessage()}\n")
+        self.exit_code = 1
+        self.stop()
+
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        extensions = scope.setdefault("extensions", {})
+        extensions[EXTENSION] = getattr(protocol, "flow", None) or partial(RequestFlow, protocol)
+        return super().create_application(protocol, scope)
+
+    def kill_all_applications(self) -> Any:
+        return defer.Deferred.fromFuture(asyncio.ensure_future(self._say_goodbye()))
+
+    async def _say_goodbye(self) -> None:
+        board = switchboard.of_loop()
+        if board.close_all(Close.RESTARTING):
+            try:
+                async with asyncio.timeout(FAREWELL):
+                    while board.clients:  # noqa: ASYNC110 - once, at the very end
+                        await asyncio.sleep(0.05)
+            except TimeoutError:
+                logger.info("%d clients did not take their farewell", board.clients)
+        running = [
+            details["application_instance"]
+            for details in self.connections.values()
+            if "application_instance" in details and not details["application_instance"].done()
+        ]
+        for application_instance in running:
+            application_instance.cancel()
+        if running:
+            await asyncio.wait(running, timeout=FAREWELL)
+        await board.stop()
+
+
+class RequestFlow(TransportFlow):
+    """The flow of a streamed response; Twisted wants its producer gone before the response ends."""
+
+    def __init__(self, request: Any) -> None:
+        super().__init__(request.transport)
+        self._request = request
+        request.registerProducer(self, True)
+
+    def close(self) -> None:
+        if self._request.channel is not None:
+            self._request.unregisterProducer()
+
+
+def serve(endpoint: str, *, behind_proxy: bool) -> int:
+    """Serve until SIGTERM or SIGINT. Returns the exit code."""
+
+    def ready() -> None:
+        server.ws_factory.protocol = HubWebSocket
+        server.ws_factory.setProtocolOptions(failByDrop=False)
+        # What exists now stays: keep it out of every later collection, and collect less often, since each
+        # connection is a few hundred objects that live as long as it does.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+
+    server = Server(
+        application=application,
+        endpoints=[endpoint],
+        ready_callable=ready,
+        websocket_handshake_timeout=20,
+        websocket_max_message_size=MAX_FRAME,
+        websocket_max_frame_size=MAX_FRAME,
+        server_name="hub",
+        proxy_forwarded_address_header="X-Real-IP" if behind_proxy else None,
+        proxy_forwarded_proto_header="X-Forwarded-Proto" if behind_proxy else None,
+    )
+    server.run()
+    return server.exit_code
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m hub.server", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--unix", metavar="PATH", help="listen on a unix socket instead")
+    parser.add_argument(
+        "--behind-proxy",
+        action="store_true",
+        help="believe X-Real-IP and X-Forwarded-Proto: only where a proxy sets both and nobody else can connect",
+    )
+    chosen = parser.parse_args()
+    endpoint = (
+        f"unix:{chosen.unix}" if chosen.unix else f"tcp:port={chosen.port}:interface={chosen.host}"
+    )
+    return serve(endpoint, behind_proxy=chosen.behind_proxy)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
