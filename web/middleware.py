@@ -1,0 +1,45 @@
+"""A person's own language and time zone on every page, and a calm page when the database is away."""
+
+from __future__ import annotations
+
+import zoneinfo
+from collections.abc import Callable
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.utils import timezone, translation
+
+from accounts import profiles
+from web import errors
+
+Handler = Callable[[HttpRequest], HttpResponseBase]
+
+
+class Preferences:
+    """After AuthenticationMiddleware: what a person chose in settings beats the cookie and the browser."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        with timezone.override(None):
+            try:
+                _follow(request)
+            except (OperationalError, InterfaceError):
+                return errors.page(request, 503)
+            return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        return errors.unavailable(request, exception)
+
+
+def _follow(request: HttpRequest) -> None:
+    if request.path.startswith("/api/") or not request.user.is_authenticated:
+        return
+    profile = profiles.of(request.user)
+    if profile.language in dict(settings.LANGUAGES):
+        translation.activate(profile.language)
+        request.LANGUAGE_CODE = profile.language
+    if profile.time_zone in zoneinfo.available_timezones():
+        timezone.activate(zoneinfo.ZoneInfo(profile.time_zone))

@@ -1,0 +1,191 @@
+import { get, send } from "../api.js";
+import { hub } from "../client.js";
+import { copy, glow, setLevel, setText, setTime, slot } from "../dom.js";
+import { onSnapshot } from "../snapshot.js";
+import { sayError } from "./hub-toasts.js";
+
+const PAGE = 30;
+const DRAFT = "hub.announcement"; // sessionStorage: survives signing in again
+
+/** The live blog. On the dashboard the newest few, in brief; on its page also written, edited and removed. */
+class HubAnnouncements extends HTMLElement {
+  #items = new Map(); // what the hub told about, for editing in place
+  #offs = [];
+
+  connectedCallback() {
+    this.#offs = [
+      hub.on("event", ({ type, data }) => this.#happened(type, data)),
+      onSnapshot((snapshot) => this.#reload(snapshot)),
+    ];
+    this.addEventListener("click", this.#click);
+    this.addEventListener("submit", this.#submit);
+    this.addEventListener("input", this.#keepDraft);
+    this.#restoreDraft();
+  }
+
+  disconnectedCallback() {
+    for (const off of this.#offs) off();
+    this.removeEventListener("click", this.#click);
+    this.removeEventListener("submit", this.#submit);
+    this.removeEventListener("input", this.#keepDraft);
+  }
+
+  #most() {
+    return Number(this.dataset.most) || Number.POSITIVE_INFINITY;
+  }
+
+  #happened(type, data) {
+    if (type === "announcement.created" && !("older" in this.dataset)) this.#show(data, { isNew: true });
+    else if (type === "announcement.updated" && this.#post(data.id)) this.#show(data, { isNew: true });
+    else if (type === "announcement.deleted") this.#drop(data.id);
+  }
+
+  async #reload(snapshot) {
+    if ("older" in this.dataset) return;
+    const items = this.dataset.most
+      ? snapshot.announcements
+      : (await get(`/announcements?limit=${PAGE}`)).items;
+    this.#posts().replaceChildren();
+    for (const item of items) this.#show(item);
+    this.#showEmpty();
+  }
+
+  #posts() {
+    return this.querySelector(".posts");
+  }
+
+  #post(id) {
+    return this.#posts().querySelector(`[data-id="${Number(id)}"]`);
+  }
+
+  #show(item, { isNew = false } = {}) {
+    this.#items.set(item.id, item);
+    const post = copy(this.querySelector("template"));
+    post.dataset.id = item.id;
+    post.dataset.level = item.level;
+    setText(post, "title", item.title);
+    setText(post, "body", item.body);
+    setText(post, "author", item.author?.name);
+    setLevel(post, item.level);
+    setTime(post.querySelector(".post-time"), item.at);
+    slot(post, "edited").hidden = !item.edited_at;
+    slot(post, "team").hidden = !item.team;
+    setText(post, "team-name", item.team?.name ?? item.team);
+    for (const act of ["edit", "delete"]) {
+      const link = slot(post, act);
+      if (link) link.href = `/announcements/${item.id}/${act}/`;
+    }
+    const former = this.#post(item.id);
+    if (former) former.replaceWith(post);
+    else {
+      const posts = [...this.#posts().children];
+      const older = posts.find((other) => Number(other.dataset.id) < item.id);
+      this.#posts().insertBefore(post, older ?? null);
+    }
+    while (this.#posts().childElementCount > this.#most()) this.#posts().lastElementChild.remove();
+    if (isNew) glow(post);
+    this.#showEmpty();
+  }
+
+  #drop(id) {
+    this.#items.delete(id);
+    const post = this.#post(id);
+    if (!post) return;
+    post.remove();
+    this.#showEmpty();
+    if (this.dataset.most) this.#refill();
+  }
+
+  /** One of the few is gone: the next older one moves up. */
+  async #refill() {
+    try {
+      const { items } = await get(`/announcements?limit=${this.#most()}`);
+      for (const item of items) if (!this.#post(item.id)) this.#show(item);
+    } catch {
+      // It is there at the next look.
+    }
+  }
+
+  #showEmpty() {
+    this.querySelector(".empty").hidden = this.#posts().childElementCount > 0;
+  }
+
+  // Writing and removing.
+
+  #click = (event) => {
+    const link = event.target.closest('[data-slot="delete"]');
+    if (!link || event.metaKey || event.ctrlKey || event.shiftKey) return;
+    event.preventDefault();
+    this.#askToRemove(link.closest(".post"));
+  };
+
+  #askToRemove(post) {
+    const dialog = this.querySelector("dialog.remove");
+    setText(dialog, "title", slot(post, "title").textContent);
+    dialog.returnValue = "";
+    dialog.addEventListener(
+      "close",
+      async () => {
+        if (dialog.returnValue !== "remove") return;
+        try {
+          await send("DELETE", `/announcements/${post.dataset.id}`);
+          this.#drop(Number(post.dataset.id));
+        } catch (error) {
+          sayError(error.message);
+        }
+      },
+      { once: true },
+    );
+    dialog.showModal();
+  }
+
+  #submit = async (event) => {
+    const form = event.target;
+    if (!form.matches(".compose form")) return;
+    event.preventDefault();
+    const problem = form.querySelector(".problem");
+    const button = form.querySelector("[type=submit]");
+    problem.hidden = true;
+    button.disabled = true;
+    const { title, body, level, team } = Object.fromEntries(new FormData(form));
+    form.dataset.key ??= crypto.randomUUID?.() ?? String(Math.random());
+    try {
+      const item = await send("POST", "/announcements", {
+        title,
+        body,
+        level,
+        team: team ? form.elements.team.selectedOptions[0].textContent : null,
+        key: form.dataset.key,
+      });
+      this.#show(item);
+      form.reset();
+      delete form.dataset.key;
+      sessionStorage.removeItem(DRAFT);
+      form.closest("details").open = false;
+    } catch (error) {
+      const fields = Object.values(error.fields ?? {});
+      problem.textContent = fields.length ? fields.join(" ") : error.message;
+      problem.hidden = false;
+    }
+    button.disabled = false;
+  };
+
+  #keepDraft = ({ target }) => {
+    const form = target.closest(".compose form");
+    if (!form) return;
+    delete form.dataset.key; // another text is another announcement
+    const { title, body } = Object.fromEntries(new FormData(form));
+    sessionStorage.setItem(DRAFT, JSON.stringify({ title, body }));
+  };
+
+  #restoreDraft() {
+    const form = this.querySelector(".compose form");
+    const draft = JSON.parse(sessionStorage.getItem(DRAFT) ?? "null");
+    if (!form || !draft || !(draft.title || draft.body)) return;
+    if (!form.elements.title.value) form.elements.title.value = draft.title;
+    if (!form.elements.body.value) form.elements.body.value = draft.body;
+    form.closest("details").open = true;
+  }
+}
+
+customElements.define("hub-announcements", HubAnnouncements);

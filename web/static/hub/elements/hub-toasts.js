@@ -1,0 +1,118 @@
+import { hub } from "../client.js";
+import { safeLink } from "../dom.js";
+import { fillIn, gettext, ngettext } from "../words.js";
+
+const STAYS = 7000; // ms; longer while pointed at or focused
+const MOST = 3; // at once; what comes beyond that is counted in one toast
+
+/** Says what arrived, without taking the focus: politely, errors at once. */
+class HubToasts extends HTMLElement {
+  #off;
+  #polite;
+  #assertive;
+  #more = 0;
+  #moreToast = null;
+
+  connectedCallback() {
+    this.#polite = this.#region("status");
+    this.#assertive = this.#region("alert");
+    this.replaceChildren(this.#assertive, this.#polite);
+    this.#off = hub.on("event", ({ type, data }) => {
+      if (type === "notification.created") this.#arrived(data);
+    });
+  }
+
+  disconnectedCallback() {
+    this.#off();
+  }
+
+  /** A fault of something that was asked for here. */
+  error(text) {
+    this.#assertive.append(this.#toast({ title: text, level: "error" }));
+  }
+
+  #arrived(item) {
+    if (document.querySelector("hub-inbox") && !document.hidden) return; // it stands in the list already
+    if (this.#polite.childElementCount < MOST && !this.#moreToast) {
+      const href = safeLink(item.url) || `/inbox/${item.id}/`;
+      this.#polite.append(this.#toast({ ...item, href }));
+      return;
+    }
+    this.#more += 1;
+    const title = fillIn(
+      ngettext("%(count)d more notification", "%(count)d more notifications", this.#more),
+      { count: this.#more },
+    );
+    if (this.#moreToast) this.#moreToast.querySelector("a").textContent = title;
+    else {
+      this.#moreToast = this.#toast({ title, level: "info", href: "/inbox/" }, () => {
+        this.#moreToast = null;
+        this.#more = 0;
+      });
+      this.#polite.append(this.#moreToast);
+    }
+  }
+
+  #toast({ title, body = "", level = "info", href = "" }, gone = () => {}) {
+    const toast = document.createElement("div");
+    toast.className = "toast";
+    const words = document.createElement("div");
+    const head = document.createElement(href ? "a" : "strong");
+    if (href) head.href = href;
+    head.textContent = title;
+    words.append(head);
+    if (body) {
+      const text = document.createElement("p");
+      text.className = "toast-body";
+      text.textContent = body;
+      words.append(text);
+    }
+    let timer;
+    const leave = () => {
+      clearTimeout(timer);
+      if (toast.isConnected) gone();
+      toast.remove();
+    };
+    const wait = () => {
+      clearTimeout(timer);
+      timer = setTimeout(leave, STAYS);
+    };
+    const close = document.createElement("button");
+    close.type = "button";
+    close.className = "button button-plain button-icon";
+    close.setAttribute("aria-label", gettext("Close"));
+    close.append(icon("close"));
+    close.addEventListener("click", leave);
+    const mark = document.createElement("span");
+    mark.className = `level level-${level}`;
+    mark.append(icon(level));
+    toast.append(mark, words, close);
+    for (const enter of ["pointerenter", "focusin"])
+      toast.addEventListener(enter, () => clearTimeout(timer));
+    for (const exit of ["pointerleave", "focusout"]) toast.addEventListener(exit, wait);
+    wait();
+    return toast;
+  }
+
+  #region(role) {
+    const region = document.createElement("div");
+    region.className = "toasts";
+    region.setAttribute("role", role);
+    return region;
+  }
+}
+
+function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+  use.setAttribute("href", `#i-${name}`);
+  svg.append(use);
+  return svg;
+}
+
+customElements.define("hub-toasts", HubToasts);
+
+/** Say that something failed, wherever on the page. */
+export const sayError = (text) => document.querySelector("hub-toasts")?.error(text);

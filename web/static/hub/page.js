@@ -1,0 +1,22 @@
+/* Every page of a signed-in person: its elements first, so that none misses an event, then the connection. */
+
+import "./elements/hub-time.js";
+import "./elements/hub-clock.js";
+import "./elements/hub-connection.js";
+import "./elements/hub-bell.js";
+import "./elements/hub-toasts.js";
+import "./elements/hub-keys.js";
+import "./elements/hub-inbox.js";
+import "./elements/hub-needs.js";
+import "./elements/hub-announcements.js";
+import "./elements/hub-activity.js";
+import "./elements/hub-people.js";
+import "./elements/hub-chart.js";
+import "./elements/hub-permission.js";
+import "./elements/hub-copy.js";
+import "./desktop.js";
+import { hub } from "./client.js";
+
+const { user, cursor } = document.body.dataset;
+
+if (user) hub.start({ cursor: cursor || null });

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from django.urls import path
+
+from web import views
+
+app_name = "web"
+
+urlpatterns = [
+    path("", views.dashboard, name="dashboard"),
+    path("wall/", views.wall, name="wall"),
+    path("inbox/", views.inbox_page, name="inbox"),
+    path("inbox/read/", views.mark_all, name="mark_all"),
+    path("inbox/<int:notification_id>/", views.inbox_page, name="notification"),
+    path("inbox/<int:notification_id>/mark/", views.mark, name="mark"),
+    path("announcements/", views.announcements_page, name="announcements"),
+    path(
+        "announcements/<int:announcement_id>/edit/",
+        views.announcement_edit,
+        name="announcement_edit",
+    ),
+    path(
+        "announcements/<int:announcement_id>/delete/",
+        views.announcement_delete,
+        name="announcement_delete",
+    ),
+    path("settings/", views.settings_page, name="settings"),
+    path("settings/sessions/<int:signin_id>/end/", views.session_end, name="session_end"),
+    path("settings/keys/", views.key_create, name="key_create"),
+    path("settings/keys/<int:key_id>/revoke/", views.key_revoke, name="key_revoke"),
+    path("words.js", views.words, name="words"),
+]
