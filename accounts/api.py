@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 from django.http import HttpRequest
 from ninja import Query, Router, Schema, Status
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from accounts import audience, idempotency, profiles, throttle
 from accounts.api_auth import Authenticated, account, caller
@@ -33,7 +33,9 @@ class Person(Schema):
     username: str
 
 
-class Me(Schema):
+class Me(BaseModel):
+    """A plain model: ninja's own drops what is not declared, and features above add members."""
+
     model_config = ConfigDict(extra="allow")
 
     user: Person
@@ -79,16 +81,16 @@ class PeopleHere(Schema):
 
 
 @router.get("/me", auth=Authenticated("read"), response=Me)
-def me(request: HttpRequest) -> dict[str, Any]:
+def me(request: HttpRequest) -> Me:
     """Who I am, what I read, what waits for me."""
     topics = audience.default_topics(caller(request).user_id)
     cursor = log.cursor(topics)
-    return {
-        "user": profiles.person(account(request)),
-        "topics": topics,
-        "cursor": cursor,
+    return Me(
+        user=Person(**profiles.person(account(request))),
+        topics=topics,
+        cursor=cursor,
         **profiles.me_parts(account(request)),
-    }
+    )
 
 
 @router.post("/events", auth=Authenticated("publish", "admin"), response={201: Published})

@@ -145,7 +145,10 @@ def guarded(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponse
     def guard(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if _is_too_large(request):
             return answer(413, f"The body is larger than {BODY_LIMIT} bytes.")
-        response = view(request, *args, **kwargs)
+        try:
+            response = view(request, *args, **kwargs)
+        except Http404:
+            return unknown(request)
         if response.status_code == 405:
             refusal = answer(405, f"{request.method} is not possible here.")
             refusal.headers["Allow"] = response.headers["Allow"]
