@@ -39,6 +39,7 @@ HUB_DEMO = env.flag("HUB_DEMO", default=not HUB_SECURE)
 HUB_DEMO_PASSWORD = env.text("HUB_DEMO_PASSWORD")
 HUB_RETENTION_DAYS = env.number("HUB_RETENTION_DAYS", 30, least=1)
 HUB_RETENTION_COUNT = env.number("HUB_RETENTION_COUNT", 10_000, least=1)
+HUB_NOTIFICATION_DAYS = env.number("HUB_NOTIFICATION_DAYS", 180, least=1)
 
 INSTALLED_APPS = [
     *HUB_APPS,
@@ -136,6 +137,7 @@ CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 1.0  # seconds, after SIGQUIT; then tasks 
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "prune-events": {"task": "events.tasks.prune", "schedule": 600.0},
+    "prune-notifications": {"task": "notifications.tasks.prune", "schedule": 3600.0},
     "prune-accounts": {"task": "accounts.tasks.prune", "schedule": 3600.0},
 }
 

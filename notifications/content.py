@@ -73,6 +73,16 @@ def is_safe_url(address: str) -> bool:
     return not parts.scheme
 
 
+def is_usable_url(address: str) -> bool:
+    return len(address) <= URL_MAX and is_safe_url(address)
+
+
+def printable_line(value: str) -> str:
+    """The text on one line, without control characters and halves of pairs."""
+    shown = (" " if unicodedata.category(each) in {"Cc", "Cs"} else each for each in value)
+    return " ".join("".join(shown).split())
+
+
 def cut(value: str, most: int) -> str:
     """The line itself, or as much of it as fits with an ellipsis."""
     return value if len(value) <= most else value[: most - 1].rstrip() + "…"

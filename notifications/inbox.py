@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Literal
 
 from django.contrib.auth.models import User
@@ -16,7 +17,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts import profiles
-from events import log, publish, topics
+from events import log, publish, publish_many, topics
 from notifications.errors import NoSuchNotification
 from notifications.models import Inbox, Notification
 
@@ -24,6 +25,7 @@ State = Literal["all", "unread", "read"]
 
 PAGE: Final = 50
 PAGE_MAX: Final = 200
+_ROWS_PER_PRUNE: Final = 300  # as many recipients at worst, each with an event
 _ROWS_PER_MARK: Final = 1000  # keeps one transaction of mark_all well under 200 ms
 
 
@@ -115,6 +117,17 @@ def mark_all(user: User, up_to: int) -> int:
             return count
 
 
+def prune(before: datetime) -> int:
+    """Delete what is older, in short transactions, and tell whom it concerns. Returns how many."""
+    removed = 0
+    while True:
+        old = Notification.objects.filter(created_at__lt=before).order_by("created_at", "pk")
+        pairs = list(old.values_list("recipient_id", "pk")[:_ROWS_PER_PRUNE])
+        removed += remove(pairs)
+        if len(pairs) < _ROWS_PER_PRUNE:
+            return removed
+
+
 def remove(pairs: Iterable[tuple[int, int]]) -> int:
     """Delete `(recipient id, notification id)` in one transaction and tell whom it concerns. Returns how many."""
     wanted: dict[int, list[int]] = {}
@@ -132,12 +145,14 @@ def remove(pairs: Iterable[tuple[int, int]]) -> int:
             were_unread[user_id] = were_unread.get(user_id, 0) + (read_at is None)
         Notification.objects.filter(pk__in=[pk for ids in found.values() for pk in ids]).delete()
         add_to_unread({user_id: -count for user_id, count in were_unread.items()})
-        for user_id, ids in sorted(found.items()):
-            publish(
+        publish_many(
+            (
                 topics.user(user_id),
                 "notification.removed",
                 {"ids": ids, "unread": boxes[user_id] - were_unread[user_id]},
             )
+            for user_id, ids in sorted(found.items())
+        )
     return sum(map(len, found.values()))
 
 

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+
+from notifications import announcements, content
+from notifications.errors import InvalidContent
+from notifications.models import Announcement
+
+if TYPE_CHECKING:
+    AnnouncementAdminBase = admin.ModelAdmin[Announcement]
+    AnnouncementFormBase = forms.ModelForm[Announcement]
+else:  # Django's own classes take no parameters
+    AnnouncementAdminBase = admin.ModelAdmin
+    AnnouncementFormBase = forms.ModelForm
+
+
+class Refused(forms.ValidationError, InvalidContent):
+    """What may not be written, shown beside its field."""
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(detail)
+        self.field, self.detail = field, detail
+
+
+class AnnouncementForm(AnnouncementFormBase):
+    class Meta:
+        model = Announcement
+        fields = ("title", "body", "level", "team")
+
+    def clean_title(self) -> str:
+        return content.title(self.cleaned_data["title"], Refused)
+
+    def clean_body(self) -> str:
+        return content.body(self.cleaned_data["body"], Refused)
+
+
+@admin.register(Announcement)
+class AnnouncementAdmin(AnnouncementAdminBase):
+    """Whoever may announce may do so here; deleting goes through the watched model."""
+
+    list_display = ["title", "level", "team", "author", "created_at", "edited_at"]
+    list_filter = ["level", "team"]
+    list_select_related = ["team", "author"]
+    search_fields = ["title", "body"]
+    form = AnnouncementForm
+
+    def save_model(self, request: HttpRequest, obj: Announcement, form: Any, change: bool) -> None:
+        parts = {name: form.cleaned_data[name] for name in ("title", "body", "level", "team")}
+        if change:
+            announcements.edit(obj, **parts)
+        else:
+            author: Any = request.user
+            obj.pk = announcements.create(author, **parts).pk
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(announcements.PERMISSION)
+
+    def has_view_permission(self, request: HttpRequest, obj: Announcement | None = None) -> bool:
+        return request.user.has_perm(announcements.PERMISSION)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(announcements.PERMISSION)
+
+    def has_change_permission(self, request: HttpRequest, obj: Announcement | None = None) -> bool:
+        return request.user.has_perm(announcements.PERMISSION)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Announcement | None = None) -> bool:
+        return request.user.has_perm(announcements.PERMISSION)
