@@ -20,22 +20,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Literal, ParamSpec, TypeVar
 from urllib.parse import quote, urlencode
 
 import pytest
 from django.conf import settings
-from django.contrib.auth import (
-    BACKEND_SESSION_KEY,
-    HASH_SESSION_KEY,
-    SESSION_KEY,
-    get_user_model,
-)
+from django.contrib.auth import get_user_model, login
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import User
-from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection, connections
+from django.test import RequestFactory
 from django.test.utils import setup_databases, teardown_databases
 from pytest_django import DjangoDbBlocker
 
@@ -256,14 +252,12 @@ def newcomer(name: str = "alice", **fields: object) -> User:
 
 
 def session_of(user: User) -> str:
-    """A new signed-in session; the value of the session cookie."""
-    session = SessionStore()
-    session[SESSION_KEY] = str(user.pk)
-    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
-    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
-    session.create()
-    assert session.session_key
-    return str(session.session_key)
+    """A new session, signed in as the sign-in page does it; the value of the session cookie."""
+    request = RequestFactory().get("/")
+    request.session = import_module(settings.SESSION_ENGINE).SessionStore()
+    login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
+    request.session.save()
+    return str(request.session.session_key)
 
 
 def cookies_of(user: User) -> dict[str, str]:
@@ -292,7 +286,9 @@ def live_tables(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> It
     # pytest-django makes the database only when some test of the run bears its mark or asks for `db`.
     with django_db_blocker.unblock():
         made_already = connection.settings_dict["NAME"] == connection.creation._get_test_db_name()  # type: ignore[attr-defined]
-        made = [] if made_already else setup_databases(0, interactive=False, aliases={"default": None})
+        made = (
+            [] if made_already else setup_databases(0, interactive=False, aliases={"default": None})
+        )
     yield
     with django_db_blocker.unblock():
         teardown_databases(made, verbosity=0)

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("live_db")
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn", "gunicorn+daphne"])
 def test_the_server_knows_whom_the_test_process_made_and_comes_back_on_its_port(kind):
     alice = newcomer(is_staff=True, is_superuser=True)
-    with live_server(kind) as server:
+    with live_server(kind, static=True) as server:
         page = httpx.get(f"{server.url}/admin/", cookies=cookies_of(alice))
         assert (page.status_code, alice.first_name in page.text) == (200, True)
         server.streams.kill()
