@@ -94,6 +94,8 @@ class Child:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.process = None
+        if self._reader is not None:
+            self._reader.join(1)
 
     def last_words(self) -> str:
         if self._reader is not None:

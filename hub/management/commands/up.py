@@ -201,6 +201,8 @@ def _refuse_taken_port(host: str, port: int) -> None:
 
 
 def _migrate() -> None:
+    # One connection is all we need, and without a pool the reason of a failure is told.
+    connection.settings_dict["OPTIONS"].pop("pool", None)
     executor = MigrationExecutor(connection)
     if executor.migration_plan(executor.loader.graph.leaf_nodes()):
         call_command("migrate", interactive=False, verbosity=0)
@@ -242,7 +244,7 @@ def _programs(
     return [
         (
             "server",
-            _server(python, host, port),
+            [*python, "hub.server", "--host", host, "--port", str(port)],
             ((0.0, term),),
         ),
         # SIGQUIT hands unfinished tasks back to the queue.
@@ -257,12 +259,6 @@ def _programs(
             ((0.0, term),),
         ),
     ]
-
-
-def _server(python, host, port):  # TEMPORARY until hub/server.py exists
-    if (settings.BASE_DIR / "hub" / "server.py").exists():
-        return [*python, "hub.server", "--host", host, "--port", str(port)]
-    return [*python, "daphne", "-b", host, "-p", str(port), "hub.asgi:application"]
 
 
 def _missing(host: str, port: int) -> str:
