@@ -22,6 +22,7 @@ from ninja.errors import HttpError, ValidationError
 from ninja.parser import Parser
 
 import accounts.api
+import notifications.api
 from accounts.errors import CODES, ApiError
 from events.errors import EventTooLarge, InvalidEvent
 
@@ -50,6 +51,7 @@ api = NinjaAPI(
     parser=StrictParser(),
 )
 api.add_router("", accounts.api.router)
+api.add_router("", notifications.api.router)
 
 
 def answer(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, User
@@ -19,6 +19,8 @@ from events import publish_many, topics
 from notifications import content, inbox
 from notifications.errors import InvalidNotification
 from notifications.models import Inbox, Level, Notification
+
+T = TypeVar("T")
 
 PEOPLE_PER_TRANSACTION: Final = 300  # some 60 ms of write lock on SQLite
 
@@ -114,7 +116,8 @@ def deliver(letters: Iterable[tuple[Draft, People]]) -> Told:
     for each, to in letters:
         wanted.extend((person, len(drafts)) for person in person_ids(to))
         drafts.append(each)
-    staff = _open_inboxes(sorted({person for person, _ in wanted}))
+    staff = staff_among({person for person, _ in wanted})
+    _open_inboxes(staff)
     pairs = sorted(pair for pair in wanted if pair[0] in staff)
     actors = profiles.people({each.actor_id for each in drafts if each.actor_id is not None})
     told = [_store(chunk, drafts, actors) for chunk in _chunks(pairs)]
@@ -149,21 +152,22 @@ def person_ids(to: People) -> set[int]:
     return ids
 
 
-def _open_inboxes(ids: list[int]) -> set[int]:
-    """Those of the people who are active staff; each has an inbox row afterwards.
+def staff_among(ids: Collection[int]) -> set[int]:
+    """Those of the people who can be told: active staff of the hub."""
+    found: set[int] = set()
+    for chunk in _chunks(sorted(ids)):
+        pairs = audience.allowed([(person, topics.user(person)) for person in chunk])
+        found.update(person for person, _ in pairs)
+    return found
 
-    All rows are there before the first is locked: made between locks, two large calls could wait for each other.
-    """
-    staff: set[int] = set()
-    for start in range(0, len(ids), PEOPLE_PER_TRANSACTION):
-        chunk = ids[start : start + PEOPLE_PER_TRANSACTION]
-        found = {pk for pk, _ in audience.allowed([(pk, topics.user(pk)) for pk in chunk])}
-        having = Inbox.objects.filter(pk__in=found).values_list("pk", flat=True)
-        missing = sorted(found.difference(having))
+
+def _open_inboxes(people: Collection[int]) -> None:
+    """All rows are there before the first is locked: made between locks, two large calls could wait for each other."""
+    for chunk in _chunks(sorted(people)):
+        having = Inbox.objects.filter(pk__in=chunk).values_list("pk", flat=True)
+        missing = sorted(set(chunk).difference(having))
         if missing:
             Inbox.objects.bulk_create([Inbox(pk=pk) for pk in missing], ignore_conflicts=True)
-        staff |= found
-    return staff
 
 
 def _store(
@@ -221,6 +225,6 @@ def _row(person: int, one: Draft) -> Notification:
     )
 
 
-def _chunks(pairs: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
-    for start in range(0, len(pairs), PEOPLE_PER_TRANSACTION):
-        yield pairs[start : start + PEOPLE_PER_TRANSACTION]
+def _chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(values), PEOPLE_PER_TRANSACTION):
+        yield values[start : start + PEOPLE_PER_TRANSACTION]
