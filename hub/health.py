@@ -21,6 +21,7 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
+from accounts import authenticate
 from events import redis_client
 from hub import sign_of_life
 
@@ -157,8 +158,6 @@ def _may_see_details(request: HttpRequest) -> bool:
     authorization = request.headers.get("Authorization")
     if authorization is None:
         return _is_local(request)
-    from accounts import authenticate  # noqa: PLC0415
-
     try:
         credential = authenticate.from_request_headers(authorization, None)
     except (authenticate.InvalidKey, DatabaseError):

@@ -21,13 +21,13 @@ from typing import Any, Final
 
 import redis
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection, connections
 from django.db.migrations.executor import MigrationExecutor
 
+from accounts import demo, setup
 from hub import env, sign_of_life, static_files
 from hub.local.processes import Child, GaveUp, stop
 from hub.local.redis import NoRedis
@@ -210,19 +210,14 @@ def _migrate() -> None:
 
 def _sign_ins(port: int) -> str:
     if settings.HUB_DEMO:
-        # Only a hub that wants them loads the demo.
-        from accounts import demo  # noqa: PLC0415
-
         password = env.kept(
             settings.HUB_DATA_DIR / "secrets" / "demo_password",
             lambda: settings.HUB_DEMO_PASSWORD or secrets.token_urlsafe(9),
         )
         names = [name for name, _ in demo.ensure(password)]
         return f"Sign in as {', '.join(names)}. The password is {password} unless changed since.\n"
-    if get_user_model().objects.filter(is_superuser=True, is_active=True).exists():
+    if not setup.needed():
         return ""
-    from accounts import setup  # noqa: PLC0415
-
     return (
         "Make the administrator, once, at "
         f"{_address(port)}/accounts/setup/?token={setup.issue_token()}\n"
