@@ -23,6 +23,7 @@ from ninja.parser import Parser
 
 import accounts.api
 import notifications.api
+import web.api
 from accounts.errors import CODES, ApiError
 from events.errors import EventTooLarge, InvalidEvent
 
@@ -52,6 +53,7 @@ api = NinjaAPI(
 )
 api.add_router("", accounts.api.router)
 api.add_router("", notifications.api.router)
+api.add_router("", web.api.router)
 
 
 def answer(

@@ -9,12 +9,11 @@ from django.contrib.auth.models import User
 
 from accounts import audience, profiles
 from events import log, presence, topics
-from notifications import announcements, inbox
+from notifications import activity, announcements, inbox
 
 ANNOUNCEMENTS: Final = 5
 NEEDS_ME: Final = 8
 ACTIVITY: Final = 40
-_LOOKED_THROUGH: Final = 200  # events read to find ACTIVITY ones with a title
 _TRIES: Final = 3  # to count between two equal cursors while events stream in
 
 
@@ -29,33 +28,25 @@ def snapshot(user: User) -> dict[str, Any]:
     return {
         "cursor": cursor,
         "topics": names,
-        "announcements": announcements.visible_to(user, limit=ANNOUNCEMENTS),
+        "announcements": announcements.visible_to(user, ANNOUNCEMENTS).items,
         "unread": inbox.unread(user),
         "needs_me": inbox.page(user, "unread", NEEDS_ME).items,
-        "activity": activity(names),
+        "activity": lately(user, names),
         "people": people(topics.DASHBOARD),
         "per_minute": [{"at": log.rfc3339(at), "count": count} for at, count in per_minute],
     }
 
 
-def activity(names: Sequence[str]) -> list[dict[str, Any]]:
-    """The newest events with a title. Inbox items have a tile of their own."""
-    titled = (
-        event
-        for event in log.newest(names, _LOOKED_THROUGH)
-        if event.data.get("title") and not event.type.startswith("notification.")
-    )
-    return [
-        {
-            "topic": event.topic,
-            "offset": event.offset,
-            "type": event.type,
-            "title": str(event.data["title"]),
-            "url": str(event.data.get("url") or ""),
-            "at": event.at,
-        }
-        for event, _ in zip(titled, range(ACTIVITY), strict=False)
+def lately(user: User, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The newest events with a title. Inbox items, which fill the own topic, have a tile of their own."""
+    own = topics.user(user.pk)
+    shown = activity.recent([name for name in names if name != own], ACTIVITY)
+    shown += [
+        item
+        for item in activity.recent([own], ACTIVITY)
+        if not item["type"].startswith("notification.")
     ]
+    return sorted(shown, key=lambda item: str(item["at"]), reverse=True)[:ACTIVITY]
 
 
 def people(topic: str) -> list[dict[str, Any]]:

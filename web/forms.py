@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import zoneinfo
 from functools import cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django import forms
 from django.conf import settings
@@ -15,7 +15,13 @@ from notifications.models import BODY_MAX, TITLE_MAX, Level
 
 LANGUAGE_NAMES: Final = {"en": "English", "ko": "한국어"}
 
-class PreferencesForm(forms.ModelForm[Profile]):
+if TYPE_CHECKING:
+    _ProfileForm = forms.ModelForm[Profile]
+else:
+    _ProfileForm = forms.ModelForm
+
+
+class PreferencesForm(_ProfileForm):
     language = forms.ChoiceField(label=_("Language"), required=False)
     time_zone = forms.CharField(
         label=_("Time zone"),

@@ -31,7 +31,6 @@ from web.dashboard import snapshot
 from web.forms import AnnouncementForm, ApiKeyForm, PreferencesForm, time_zones
 from web.templatetags.hub import moment
 
-ANNOUNCE: Final = "hub_notifications.announce"
 WORDS_KEPT: Final = 30 * 24 * 3600  # seconds; the address changes with the words
 _POSTS: Final = 30
 
@@ -70,7 +69,7 @@ def _board(request: HttpRequest) -> dict[str, Any]:
     return {
         "snapshot": shown,
         "events_last_hour": sum(minute["count"] for minute in shown["per_minute"]),
-        "may_announce": _me(request).has_perm(ANNOUNCE),
+        "may_announce": _me(request).has_perm(announcements.PERMISSION),
     }
 
 
@@ -120,7 +119,7 @@ def mark_all(request: HttpRequest) -> HttpResponse:
 @page
 def announcements_page(request: HttpRequest) -> HttpResponse:
     user = _me(request)
-    may_announce = user.has_perm(ANNOUNCE)
+    may_announce = user.has_perm(announcements.PERMISSION)
     form = AnnouncementForm(request.POST or None)
     if request.method == "POST":
         if not may_announce:
@@ -128,14 +127,14 @@ def announcements_page(request: HttpRequest) -> HttpResponse:
         if form.is_valid() and _announced(form, lambda: announcements.create(user, **form.cleaned_data)):
             return redirect("web:announcements")
     before = _whole(request.GET.get("before"))
-    items = announcements.visible_to(user, _POSTS + 1, before)
+    shown = announcements.visible_to(user, _POSTS, before)
     return render(
         request,
         "web/announcements.html",
         {
             "place": "announcements",
-            "items": items[:_POSTS],
-            "next": items[_POSTS - 1]["id"] if len(items) > _POSTS else None,
+            "items": shown.items,
+            "next": shown.next,
             "before": before,
             "form": form,
             "may_announce": may_announce,
@@ -275,10 +274,8 @@ def _announced(form: AnnouncementForm, store: Callable[[], object]) -> bool:
 
 
 def _announcement(request: HttpRequest, announcement_id: int) -> Announcement:
-    """What one may not see, or may not touch, answers like what does not exist."""
-    if not _me(request).has_perm(ANNOUNCE):
-        raise PermissionDenied
-    return get_object_or_404(Announcement, pk=announcement_id)
+    """What one may not touch answers like what does not exist."""
+    return get_object_or_404(announcements.editable_by(_me(request)), pk=announcement_id)
 
 
 def _notification(user: User, wanted: int, items: list[dict[str, Any]]) -> dict[str, Any]:

@@ -154,7 +154,7 @@ class HubAnnouncements extends HTMLElement {
         title,
         body,
         level,
-        team: team ? form.elements.team.selectedOptions[0].textContent : null,
+        team: team ? Number(team) : null,
         key: form.dataset.key,
       });
       this.#show(item);
