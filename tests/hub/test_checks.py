@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import redis
+from django.core.checks import CheckMessage
 from django.test import override_settings
 
 from events import redis_client
@@ -12,7 +13,7 @@ from hub import checks
 NOT_CALLABLE = "a text"
 
 
-def ids(found: list) -> list[str]:
+def ids(found: list[CheckMessage]) -> list[str]:
     return [message.id for message in found]
 
 
