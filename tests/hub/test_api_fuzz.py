@@ -1,0 +1,102 @@
+"""No input that fits the API's own description, or nearly does, makes it break."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from typing import Any
+
+import pytest
+import requests
+from django.contrib.auth.models import User
+from django.test import Client
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from accounts.authenticate import make_key
+from hub.api import api
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import schemathesis
+    from schemathesis import GenerationMode
+
+pytestmark = pytest.mark.django_db
+
+EXAMPLES = 15
+"""For each operation and mode: bounded, and the same on every run."""
+_SCHEMA = schemathesis.openapi.from_dict(
+    json.loads(json.dumps(api.get_openapi_schema(path_prefix="/api/v1/"), default=str))
+)
+_OPERATIONS = {one.ok().label: one.ok() for one in _SCHEMA.get_all_operations()}
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode))
+@pytest.mark.parametrize("label", sorted(_OPERATIONS))
+def test_no_input_makes_it_break(
+    admin: User, monkeypatch: pytest.MonkeyPatch, label: str, mode: Any
+) -> None:
+    key = make_key(admin, "fuzz")[1]
+    client = Client()
+    client.raise_request_exception = False
+    found = []
+    try:
+        cases = _OPERATIONS[label].as_strategy(generation_mode=mode)
+        cases.validate()
+    except Exception as error:  # noqa: BLE001 - an operation without parameters can't be called wrongly
+        pytest.skip(f"nothing to generate: {type(error).__name__}")
+
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=cases)
+    def run(case: Any) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            wanted = case.as_transport_kwargs(base_url="http://testserver")
+            sent = requests.Request(
+                **{name: value for name, value in wanted.items() if name in _SENT}
+            ).prepare()
+        body = sent.body.encode() if isinstance(sent.body, str) else sent.body or b""
+        response = client.generic(
+            sent.method,
+            sent.path_url,
+            body,
+            content_type=sent.headers.get("Content-Type", "application/json"),
+            headers={"authorization": f"Bearer {key}"},
+        )
+        found.append(response.status_code)
+        assert response.status_code < 500, (sent.method, sent.path_url, body, response.content)
+        if response.status_code >= 400:
+            assert set(response.json()) == {"error"}
+
+    run()
+    assert found
+
+
+_SENT = {"method", "url", "headers", "params", "json", "data", "cookies"}
+
+
+@pytest.mark.parametrize("path", ["/api/v1/me", "/api/v1/events", "/api/v1/presence"])
+def test_no_header_makes_it_break(alice: User, path: str) -> None:
+    client = Client()
+    client.force_login(alice)
+
+    @settings(max_examples=60, deadline=None, derandomize=True, database=None,
+              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @given(
+        name=st.sampled_from(["authorization", "origin", "cookie", "x-csrftoken", "content-type"]),
+        value=st.text(st.characters(max_codepoint=255, exclude_characters="\r\n"), max_size=300)
+        | st.sampled_from(["http://[", "Bearer \x00", "null", "sessionid=\x00; csrftoken=é"]),
+        method=st.sampled_from(["GET", "POST", "PUT", "OPTIONS", "HEAD"]),
+    )
+    def run(name: str, value: str, method: str) -> None:
+        response = client.generic(method, path, b"{}", headers={name: value})
+        assert response.status_code < 500
+
+    run()
