@@ -333,6 +333,7 @@ export class Hub {
   #revoked({ topic }) {
     this.#wanted.delete(topic);
     this.#implied.delete(topic);
+    this.#link?.asked.delete(topic);
     this.#delivery.forget(topic);
     this.#tell("revoked", { topic });
   }

@@ -16,6 +16,8 @@ export const isOn = () => localStorage.getItem(SWITCH) !== "off" && Notification
 
 export const turn = (on) => localStorage.setItem(SWITCH, on ? "on" : "off");
 
+let letGo = null; // of the lock, while visible
+
 if (isPossible()) {
   holdWhileVisible();
   document.addEventListener("visibilitychange", holdWhileVisible);
@@ -23,8 +25,6 @@ if (isPossible()) {
     if (type === "notification.created" && document.hidden && isOn()) offer(data);
   });
 }
-
-let letGo = null;
 
 function holdWhileVisible() {
   if (document.hidden) {

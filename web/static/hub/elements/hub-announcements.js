@@ -70,7 +70,7 @@ class HubAnnouncements extends HTMLElement {
     setTime(post.querySelector(".post-time"), item.at);
     slot(post, "edited").hidden = !item.edited_at;
     slot(post, "team").hidden = !item.team;
-    setText(post, "team-name", item.team?.name ?? item.team);
+    setText(post, "team-name", item.team?.name);
     for (const act of ["edit", "delete"]) {
       const link = slot(post, act);
       if (link) link.href = `/announcements/${item.id}/${act}/`;
