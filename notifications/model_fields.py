@@ -25,7 +25,9 @@ def find(model: type[Model], name: str) -> Field[Any, Any] | None:
         field = model._meta.get_field(name)
     except FieldDoesNotExist:
         return None
-    return field if isinstance(field, Field) and field.concrete else None
+    if not isinstance(field, Field) or field.many_to_many or not field.concrete:
+        return None
+    return field
 
 
 def is_encodable(field: Field[Any, Any]) -> bool:

@@ -28,3 +28,4 @@ STORAGES = {
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 WHITENOISE_USE_FINDERS = True  # nothing is collected for a test run
+INSTALLED_APPS = ["tests.shop", *INSTALLED_APPS]  # noqa: F405
