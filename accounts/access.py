@@ -7,7 +7,9 @@ SQL, expiry) is found by their sweep seconds later.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import zip_longest
 from typing import Any, Final
 
@@ -27,6 +29,7 @@ from events import publish_many, topics
 TYPE: Final = "hub.access"
 _PER_EVENT: Final = 300
 """Of each kind in one event: 300 session digests stay well below the size limit."""
+_held: ContextVar[list[dict[str, Any]] | None] = ContextVar("hub_access_held", default=None)
 _HARMLESS: Final = frozenset({"last_login", "first_name", "last_name", "email", "date_joined"})
 
 
@@ -34,9 +37,27 @@ def changed(
     *, users: Iterable[int] = (), sessions: Iterable[str] = (), keys: Iterable[int] = ()
 ) -> None:
     """Publish that these people, sessions (SHA-256 of the session key) or API keys are to be asked for again."""
+    waiting = _held.get()
+    if waiting is not None:
+        waiting.append({"users": list(users), "sessions": list(sessions), "keys": list(keys)})
+        return
     parts = {"users": users, "sessions": sessions, "keys": keys}
     chunked = zip_longest(*map(_chunks, parts.values()), fillvalue=[])
     publish_many((topics.ACCESS, TYPE, dict(zip(parts, some, strict=True))) for some in chunked)
+
+
+@contextmanager
+def held() -> Iterator[Callable[[], None]]:
+    """Keep the news of what happens inside; whoever calls the yielded function later tells it.
+
+    Only for news that must not come too early. Should the call never happen, the sweep finds out.
+    """
+    waiting: list[dict[str, Any]] = []
+    token = _held.set(waiting)
+    try:
+        yield lambda: _tell(waiting)
+    finally:
+        _held.reset(token)
 
 
 def end_session(user: User, signin_id: int) -> bool:
@@ -74,6 +95,11 @@ def connect() -> None:
     pre_delete.connect(_team_deleted, sender=Group, dispatch_uid="hub-access")
     post_save.connect(_key_saved, sender=ApiKey, dispatch_uid="hub-access")
     post_delete.connect(_key_deleted, sender=ApiKey, dispatch_uid="hub-access")
+
+
+def _tell(waiting: list[dict[str, Any]]) -> None:
+    while waiting:
+        changed(**waiting.pop(0))
 
 
 def _chunks(values: Iterable[Any]) -> Iterator[list[Any]]:

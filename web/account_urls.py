@@ -6,6 +6,7 @@ from django.contrib.auth import views as django_views
 from django.urls import path
 from django.views.i18n import set_language
 
+from accounts import passwords
 from web import account_views
 
 urlpatterns = [
@@ -13,9 +14,7 @@ urlpatterns = [
     path("logout/", django_views.LogoutView.as_view(), name="logout"),
     path("setup/", account_views.set_up, name="setup"),
     path("language/", set_language, name="set_language"),
-    path(
-        "password/change/", django_views.PasswordChangeView.as_view(), name="password_change"
-    ),
+    path("password/change/", passwords.PasswordChangeView.as_view(), name="password_change"),
     path(
         "password/change/done/",
         django_views.PasswordChangeDoneView.as_view(),

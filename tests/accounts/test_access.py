@@ -97,6 +97,29 @@ def test_a_password_change_tells_and_keeps_only_the_session_that_made_it(
     assert from_request_headers(None, request.session.session_key) is not None
 
 
+def test_the_page_that_changes_a_password_tells_when_its_answer_is_out(
+    alice: User, told: Any
+) -> None:
+    from django.test import RequestFactory
+
+    from accounts.passwords import PasswordChangeView
+
+    client, key = browser(alice)
+    news = told()
+    passwords = {"new_password1": "another-word-1", "new_password2": "another-word-1"}
+    request = RequestFactory().post("/", {"old_password": PASSWORD, **passwords})
+    request.session, request.user = client.session, alice
+    request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]
+    response = PasswordChangeView.as_view(success_url="/")(request)
+    assert response.status_code == 302
+    assert news()["users"] == set()
+    response.close()
+    heard = news()
+    assert (heard["users"], heard["sessions"]) == ({alice.pk}, {sessions.digest(key)})
+    response.close()
+    assert news()["users"] == set()
+
+
 def test_deactivating_tells(alice: User, told: Any) -> None:
     news = told()
     alice.is_active = False
