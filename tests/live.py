@@ -289,6 +289,7 @@ def live_tables(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> It
         made = (
             [] if made_already else setup_databases(0, interactive=False, aliases={"default": None})
         )
+        connection.close()
     yield
     with django_db_blocker.unblock():
         teardown_databases(made, verbosity=0)
@@ -299,7 +300,8 @@ def live_db(live_tables: None, django_db_blocker: DjangoDbBlocker) -> Iterator[N
     """Database access with real commits: nothing is wrapped, nothing is flushed."""
     with django_db_blocker.unblock():
         yield
-        connection.close()
+        if connection.connection is not None:
+            connection.close()
 
 
 @pytest.fixture(scope="session")

@@ -214,6 +214,7 @@ export class Hub {
       this.#ended(link, { code: error.code ?? 1006, retryAfter: error.retryAfter });
       return false;
     }
+    this.#n = 0;
     // It worked here before: perhaps the server was away until a moment ago.
     if (this.#failures === TRIES && this.#wasLive.has(link.kind)) return true;
     this.#rung += 1;
