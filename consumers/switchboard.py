@@ -24,7 +24,7 @@ from consumers.database import in_database
 from consumers.protocol import Close, Whisper
 from consumers.subscription import Subscription
 from events import epoch as epochs
-from events import layer, log, sequence, topics
+from events import layer, log, redis_client, sequence, topics
 from events.log import LoggedEvent, Reach
 
 logger = logging.getLogger(__name__)
@@ -166,6 +166,7 @@ class Switchboard:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
+        await redis_client.close()
 
     def close_all(self, code: Close) -> int:
         """Send every client away, before a restart. Returns how many there were."""

@@ -57,5 +57,12 @@ def of_loop() -> redis.asyncio.Redis:
     return client
 
 
+async def close() -> None:
+    """Give back the running loop's connections; a server does so when it stops."""
+    client = _by_loop.pop(asyncio.get_running_loop(), None)
+    if client is not None:
+        await client.aclose()
+
+
 def _deadline() -> dict[str, Any]:
     return {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT}

@@ -1,0 +1,184 @@
+"""The channel layers: cheap and safe to send through from anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import redis
+from asgiref.sync import async_to_sync
+from channels.layers import channel_layers
+from django.db import connection
+
+import events
+from events import layer, redis_client
+from events.models import Event
+from tests.live import ROOT, child_environment
+
+LAYERS = {"pubsub": "events.layer.PubSubLayer", "core": "events.layer.CoreLayer"}
+
+
+@pytest.fixture(params=LAYERS)
+def backend(request: pytest.FixtureRequest, settings):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": LAYERS[request.param]}}
+    channel_layers.backends.clear()
+    yield layer.current()
+    channel_layers.backends.clear()
+
+
+def connections_made() -> int:
+    with redis.Redis.from_url(redis_client.settings.REDIS_URL) as client:
+        return int(client.info("stats")["total_connections_received"])
+
+
+def test_a_worker_that_publishes_a_hundred_times_opens_no_connection_per_call(backend):
+    async_to_sync(backend.group_send)("group.sales", {"type": "hub.event"})
+    before = connections_made()
+    for _ in range(100):
+        async_to_sync(backend.group_send)("group.sales", {"type": "hub.event"})
+    assert connections_made() - before <= 2  # one of them is this very question
+
+
+@pytest.mark.usefixtures("loop_redis")
+async def test_a_reader_gets_what_another_thread_sent(backend):
+    layer.mark_receiving()
+    channel = await backend.new_channel()
+    await backend.group_add("group.sales", channel)
+    message = {"type": "hub.event", "n": 1, "text": "한국어"}
+
+    def send() -> None:
+        async_to_sync(backend.group_send)("group.sales", message)
+
+    await asyncio.to_thread(send)
+    async with asyncio.timeout(5):
+        got = await backend.receive(channel)
+    assert {name: got[name] for name in message} == message
+    await backend.group_send("group.sales", message)
+    await backend.send(channel, {**message, "n": 2})
+    async with asyncio.timeout(5):
+        assert [(await backend.receive(channel))["n"] for _ in range(2)] == [1, 2]
+    await backend.group_discard("group.sales", channel)
+    await backend.flush()
+
+
+@pytest.mark.usefixtures("loop_redis")
+async def test_an_idle_reader_is_not_taken_for_dead(backend):
+    """redis-py 8 ends a quiet connection after 5 s unless it is told not to."""
+    layer.mark_receiving()
+    channel = await backend.new_channel()
+    await backend.group_add("group.sales", channel)
+    waiting = asyncio.create_task(backend.receive(channel))
+    await asyncio.sleep(6.5)
+    assert not waiting.done()
+    await backend.group_send("group.sales", {"type": "hub.event", "n": 1})
+    async with asyncio.timeout(5):
+        assert (await waiting)["n"] == 1
+    await backend.flush()
+
+
+@pytest.mark.usefixtures("loop_redis")
+async def test_what_goes_over_redis_is_encrypted(backend):
+    layer.mark_receiving()
+    channel = await backend.new_channel()
+    await backend.group_add("group.sales", channel)
+    seen: list[bytes] = []
+
+    def watch(started: threading.Event) -> None:
+        with redis.Redis.from_url(redis_client.settings.REDIS_URL).monitor() as monitor:
+            started.set()
+            for command in monitor.listen():
+                seen.append(command["command"].encode())
+                if "STOP" in command["command"]:
+                    return
+
+    started = threading.Event()
+    thread = threading.Thread(target=watch, args=(started,))
+    thread.start()
+    await asyncio.to_thread(started.wait, 5)
+    await backend.group_send("group.sales", {"type": "hub.event", "text": "salary list"})
+    with redis.Redis.from_url(redis_client.settings.REDIS_URL) as client:
+        client.echo("STOP")
+    await asyncio.to_thread(thread.join, 5)
+    assert len(seen) > 1
+    assert not any(b"salary" in command for command in seen)
+    await backend.flush()
+
+
+def test_after_a_failure_the_layer_rests_instead_of_waiting_each_time(backend, settings):
+    settings.REDIS_URL = "unix:///nowhere/redis.sock"
+    redis_client._blocking.clear()
+    try:
+        with pytest.raises(redis.ConnectionError):
+            async_to_sync(backend.group_send)("group.sales", {"type": "hub.event"})
+        with pytest.raises(layer.LayerResting):
+            async_to_sync(backend.group_send)("group.sales", {"type": "hub.event"})
+    finally:
+        redis_client._blocking.clear()
+
+
+def test_two_installations_on_one_redis_do_not_hear_each_other(settings):
+    ours = redis_client.prefix()
+    settings.HUB_LAYER_KEY = "another installation's key"
+    assert redis_client.prefix() != ours
+    assert redis_client.prefix().startswith("hub-")
+
+
+def test_a_frozen_redis_holds_up_a_publisher_for_less_than_a_second(backend, settings, tmp_path):
+    import socket
+
+    frozen = socket.socket(socket.AF_UNIX)
+    frozen.bind(str(tmp_path / "frozen.sock"))
+    frozen.listen(8)  # connects, and never answers
+    settings.REDIS_URL = f"unix://{tmp_path}/frozen.sock"
+    redis_client._blocking.clear()
+    try:
+        began = time.monotonic()
+        with pytest.raises((redis.RedisError, TimeoutError)):
+            async_to_sync(backend.group_send)("group.sales", {"type": "hub.event"})
+        assert time.monotonic() - began < 2
+    finally:
+        redis_client._blocking.clear()
+        frozen.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_management_command_publishes_and_what_it_sent_is_announced(backend):
+    code = (
+        "import django; django.setup(); import events; "
+        "print(events.publish('group.sales', 'order.late', {}).pk)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=child_environment(8000),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    connection.close()
+    assert Event.objects.get(pk=int(done.stdout)).offset == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("loop_redis")
+async def test_publishing_reaches_a_stock_reader_of_the_group(backend):
+    layer.mark_receiving()
+    channel = await backend.new_channel()
+    await backend.group_add("group.sales", channel)
+    await events.apublish("group.sales", "order.late", {"n": 1})
+    async with asyncio.timeout(5):
+        got = await backend.receive(channel)
+    assert got["type"] == "hub.event"
+    assert {"topic", "offset", "type", "data", "at"} == set(got["event"])
+    assert got["event"]["offset"] == 1
+    await events.awhisper("group.sales", "order.tick", {"n": 2})
+    async with asyncio.timeout(5):
+        got = await backend.receive(channel)
+    assert got["type"] == "hub.whisper"
+    assert got["whisper"] == {"topic": "group.sales", "type": "order.tick", "data": {"n": 2}}
+    await backend.flush()
