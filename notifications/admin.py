@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -7,7 +9,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from notifications import announcements, content
-from notifications.errors import InvalidContent
+from notifications.errors import InvalidAnnouncement
 from notifications.models import Announcement
 
 if TYPE_CHECKING:
@@ -18,24 +20,26 @@ else:  # Django's own classes take no parameters
     AnnouncementFormBase = forms.ModelForm
 
 
-class Refused(forms.ValidationError, InvalidContent):
-    """What may not be written, shown beside its field."""
-
-    def __init__(self, field: str, detail: str) -> None:
-        super().__init__(detail)
-        self.field, self.detail = field, detail
-
-
 class AnnouncementForm(AnnouncementFormBase):
     class Meta:
         model = Announcement
         fields = ("title", "body", "level", "team")
 
     def clean_title(self) -> str:
-        return content.title(self.cleaned_data["title"], Refused)
+        with _beside_its_field():
+            return content.title(self.cleaned_data["title"], InvalidAnnouncement)
 
     def clean_body(self) -> str:
-        return content.body(self.cleaned_data["body"], Refused)
+        with _beside_its_field():
+            return content.body(self.cleaned_data["body"], InvalidAnnouncement)
+
+
+@contextmanager
+def _beside_its_field() -> Iterator[None]:
+    try:
+        yield
+    except InvalidAnnouncement as error:
+        raise forms.ValidationError(error.detail) from None
 
 
 @admin.register(Announcement)

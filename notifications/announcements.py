@@ -1,7 +1,8 @@
 """Notices to everybody or to a team: a live blog that is shown, edited and removed without a reload.
 
 Every change goes through the model, and the model is watched: what is written here, in the admin or in a shell is one
-and the same event.
+and the same event. One that moves to another team is `deleted` on the old topic and `created` on the new, and since
+there is no order across topics, a reader of both keeps the items of each topic apart.
 """
 
 from __future__ import annotations

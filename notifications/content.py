@@ -8,6 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from django.utils.functional import Promise
+from django.utils.translation import gettext as _
 
 from notifications.errors import InvalidContent
 from notifications.models import BODY_MAX, KEY_MAX, KIND_MAX, TITLE_MAX, URL_MAX, Level
@@ -19,7 +20,7 @@ def title(value: Any, error: type[InvalidContent]) -> str:
     """One line that is not blank; runs of white space become one space."""
     line = " ".join(_text("title", value, error).split())
     if not line:
-        raise error("title", "must not be blank")
+        raise error("title", _("must not be blank"))
     _printable("title", line, error)
     return _at_most("title", line, TITLE_MAX, error)
 
@@ -33,27 +34,27 @@ def body(value: Any, error: type[InvalidContent]) -> str:
 def url(value: Any, error: type[InvalidContent]) -> str:
     address = _at_most("url", _text("url", value, error), URL_MAX, error)
     if not is_safe_url(address):
-        raise error("url", "must be relative, or start with http:// or https://")
+        raise error("url", _("must be relative, or start with http:// or https://"))
     return address
 
 
 def level(value: Any, error: type[InvalidContent]) -> str:
     if value not in Level.values:
-        raise error("level", f"must be one of {', '.join(Level.values)}")
+        raise error("level", _("must be one of %(levels)s") % {"levels": ", ".join(Level.values)})
     return str(value)
 
 
 def kind(value: Any, error: type[InvalidContent]) -> str:
     text = _at_most("kind", _text("kind", value, error), KIND_MAX, error)
     if _KIND.fullmatch(text) is None:
-        raise error("kind", "must be letters, digits and . _ : / - such as orders.late")
+        raise error("kind", _("must be letters, digits and . _ : / - such as orders.late"))
     return text
 
 
 def key(value: Any, error: type[InvalidContent]) -> str:
     text = _text("key", value, error)
     if not text:
-        raise error("key", "must not be empty")
+        raise error("key", _("must not be empty"))
     _printable("key", text, error)
     return _at_most("key", text, KEY_MAX, error)
 
@@ -92,7 +93,7 @@ def _text(field: str, value: Any, error: type[InvalidContent]) -> str:
     if isinstance(value, Promise):
         value = str(value)
     if not isinstance(value, str):
-        raise error(field, "must be text")
+        raise error(field, _("must be text"))
     return value
 
 
@@ -100,7 +101,7 @@ def _printable(field: str, value: str, error: type[InvalidContent], also: str = 
     if not _is_encodable(value) or any(
         unicodedata.category(character) == "Cc" and character not in also for character in value
     ):
-        raise error(field, "must not contain control characters")
+        raise error(field, _("must not contain control characters"))
 
 
 def _is_encodable(value: str) -> bool:
@@ -114,5 +115,6 @@ def _is_encodable(value: str) -> bool:
 
 def _at_most(field: str, value: str, most: int, error: type[InvalidContent]) -> str:
     if len(value) > most:
-        raise error(field, f"must have at most {most} characters, this has {len(value)}")
+        detail = _("must have at most %(most)d characters, this has %(has)d")
+        raise error(field, detail % {"most": most, "has": len(value)})
     return value
