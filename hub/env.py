@@ -110,8 +110,8 @@ def database(url: str, data_dir: Path, password_file: str = "") -> dict[str, obj
         "HOST": query.pop("host", unquote(parts.hostname or "")),
         "PORT": str(parts.port or ""),
         "OPTIONS": {
-            "pool": {"min_size": 0, "max_size": 16, "timeout": 3},
-            "connect_timeout": 3,
+            "pool": {"min_size": 0, "max_size": 16, "timeout": 2},
+            "connect_timeout": 2,
             "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=30s",
             **query,
         },
