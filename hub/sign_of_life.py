@@ -1,8 +1,12 @@
-"""A key in Redis that lives for as long as some worker takes tasks; cheaper to ask than the workers themselves."""
+"""Keys in Redis that live for as long as workers take tasks; cheaper to ask than the workers themselves.
+
+`python -m hub.sign_of_life` succeeds while this machine's worker lives (a container's health check).
+"""
 
 from __future__ import annotations
 
 import contextlib
+import socket
 from typing import Any, Final
 
 import redis
@@ -16,9 +20,9 @@ LIFE: Final = 8
 """Seconds after which a worker that gave none counts as dead."""
 
 
-def seen() -> bool:
-    """Whether a worker lives. Raises `redis.RedisError`."""
-    return bool(redis_client.blocking().exists(_key()))
+def seen(name: str = "") -> bool:
+    """Whether that worker lives, or any. Raises `redis.RedisError`."""
+    return bool(redis_client.blocking().exists(_key(name)))
 
 
 def forget() -> None:
@@ -47,17 +51,24 @@ class SignOfLife(bootsteps.StartStopStep):
     shutdown = stop
 
 
-def _key() -> str:
-    return f"{redis_client.prefix()}:worker"
+def _key(name: str = "") -> str:
+    return f"{redis_client.prefix()}:worker{name and f':{name}'}"
 
 
 def _give(name: str) -> None:
     with contextlib.suppress(redis.RedisError):
-        redis_client.blocking().set(_key(), name, ex=LIFE)
+        client = redis_client.blocking()
+        client.set(_key(), name, ex=LIFE)
+        client.set(_key(name), "1", ex=LIFE)
 
 
 def _take_back(name: str) -> None:
     with contextlib.suppress(redis.RedisError):
         client = redis_client.blocking()
+        client.delete(_key(name))
         if client.get(_key()) == name.encode():
             client.delete(_key())
+
+
+if __name__ == "__main__":
+    raise SystemExit(not seen(f"celery@{socket.gethostname()}"))

@@ -40,8 +40,7 @@ class Child:
     command: Sequence[str]
     env: Mapping[str, str]
     say: Say
-    stops_by: Sequence[tuple[float, signal.Signals]] = ((0.0, signal.SIGTERM),)
-    """Seconds after the stop began, and the signal sent then to the process; SIGKILL to its whole group ends it."""
+    ends_by: signal.Signals = signal.SIGTERM
     loud: bool = False
     """Lines are passed on as they come; always kept for the last words."""
 
@@ -81,10 +80,11 @@ class Child:
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
-    def signal(self, number: signal.Signals) -> None:
+    def end(self) -> None:
+        """Ask the process to end."""
         if self.process is not None and self.process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
-                self.process.send_signal(number)
+                self.process.send_signal(self.ends_by)
 
     def kill(self) -> None:
         """End the process and whatever it started."""
@@ -125,16 +125,11 @@ class Child:
 
 
 def stop(children: Sequence[Child], patience: float) -> None:
-    """Stop these together: each by its own signals, and after `patience` seconds by force."""
-    began = time.monotonic()
-    due = sorted(
-        ((after, child, number) for child in children for after, number in child.stops_by),
-        key=lambda entry: entry[0],
-    )
-    while any(child.alive() for child in children) and time.monotonic() - began < patience:
-        while due and time.monotonic() - began >= due[0][0]:
-            _, child, number = due.pop(0)
-            child.signal(number)
+    """Ask these to end, all at once; after `patience` seconds by force, with whatever they started."""
+    for child in children:
+        child.end()
+    deadline = time.monotonic() + patience
+    while any(child.alive() for child in children) and time.monotonic() < deadline:
         time.sleep(0.02)
     for child in children:
         child.kill()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 
@@ -48,7 +47,6 @@ def test_who_does_not_listen_is_killed_with_its_children() -> None:
         "import subprocess, sys;"
         f'subprocess.Popen([sys.executable, "-c", "{stubborn}time.sleep(60)"]).wait()',
         said,
-        stops_by=((0.0, signal.SIGTERM),),
         loud=True,
     )
     it.start()

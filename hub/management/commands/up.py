@@ -8,7 +8,6 @@ import fcntl
 import http.client
 import json
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -22,13 +21,10 @@ from typing import Any, Final
 import redis
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError, connection, connections
-from django.db.migrations.executor import MigrationExecutor
+from django.db import OperationalError, connections
 
-from accounts import demo, setup
-from hub import env, sign_of_life, static_files
+from hub import first_run, sign_of_life, static_files
 from hub.local.processes import Child, GaveUp, stop
 from hub.local.redis import NoRedis
 from hub.local.redis import command as redis_command
@@ -37,9 +33,9 @@ REDIS_PATIENCE: Final = 10.0
 """Seconds until Redis must answer; an append-only file of some size takes a while to load."""
 REMINDER: Final = 15.0
 """Seconds between two lines about what the hub still waits for."""
-STOP_PATIENCE: Final = 3.5
+STOP_PATIENCE: Final = 3.2
 """Seconds for server, worker and beat; Redis follows, and all must be gone within five."""
-REDIS_STOP_PATIENCE: Final = 1.0
+REDIS_STOP_PATIENCE: Final = 0.8
 
 
 class Stopped(Exception):
@@ -85,7 +81,7 @@ class Command(BaseCommand):
     def _run(
         self, children: list[Child], host: str, port: int, *, loud: bool, began: float
     ) -> None:
-        environ = dict(os.environ, REDIS_URL=settings.REDIS_URL, HUB_PORT=str(port))
+        environ = dict(os.environ, HUB_PORT=str(port))
         environ.setdefault("HUB_LOG", "text")
         environ["PYTHONUNBUFFERED"] = "1"
         if settings.HUB_OWN_REDIS:
@@ -95,27 +91,27 @@ class Command(BaseCommand):
             children.append(own)
             own.start()
         self._wait_for_redis(children)
-        _migrate()
+        first_run.migrate()
         static_files.collect()
-        sign_ins = _sign_ins(port)
+        address = first_run.address(port)
+        sign_ins = first_run.sign_ins(address)
         connections.close_all()
         self._obey()
 
         *first, beat = (
-            Child(name, command, environ, self._say, stops_by, loud=loud)
-            for name, command, stops_by in _programs(host, port)
+            Child(name, command, environ, self._say, ends_by, loud=loud)
+            for name, command, ends_by in _programs(host, port)
         )
         for child in first:
             children.append(child)
             child.start()
         self._wait_until_ready(children, host, port)
-        children.append(
-            beat
-        )  # nobody waits for it: it leaves the processors to the others until now
+        # Nobody waits for beat: until now the processors were better used by the others.
+        children.append(beat)
         beat.start()
         for child in children:
             child.loud = loud or child.name != "redis"
-        self._say(f"\nHub is ready after {time.monotonic() - began:.1f} s: {_address(port)}\n")
+        self._say(f"\nHub is ready after {time.monotonic() - began:.1f} s: {address}\n")
         self._say(sign_ins)
         self._say("Ctrl-C stops it.")
         while True:
@@ -200,59 +196,17 @@ def _refuse_taken_port(host: str, port: int) -> None:
         ) from None
 
 
-def _migrate() -> None:
-    # One connection is all we need, and without a pool the reason of a failure is told.
-    connection.settings_dict["OPTIONS"].pop("pool", None)
-    executor = MigrationExecutor(connection)
-    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
-        call_command("migrate", interactive=False, verbosity=0)
-
-
-def _sign_ins(port: int) -> str:
-    if settings.HUB_DEMO:
-        password = env.kept(
-            settings.HUB_DATA_DIR / "secrets" / "demo_password",
-            lambda: settings.HUB_DEMO_PASSWORD or secrets.token_urlsafe(9),
-        )
-        names = [name for name, _ in demo.ensure(password)]
-        return f"Sign in as {', '.join(names)}. The password is {password} unless changed since.\n"
-    if not setup.needed():
-        return ""
-    return (
-        "Make the administrator, once, at "
-        f"{_address(port)}/accounts/setup/?token={setup.issue_token()}\n"
-    )
-
-
-def _address(port: int) -> str:
-    own = f"http://localhost:{settings.HUB_PORT}"
-    return f"http://localhost:{port}" if own == settings.HUB_URL else str(settings.HUB_URL)
-
-
-def _programs(
-    host: str, port: int
-) -> list[tuple[str, list[str], tuple[tuple[float, signal.Signals], ...]]]:
-    python = [sys.executable, "-m"]
-    celery = [*python, "celery", "-A", "hub", "--quiet"]
+def _programs(host: str, port: int) -> list[tuple[str, list[str], signal.Signals]]:
+    """Name, command, and the signal that ends it."""
+    celery = [sys.executable, "-m", "celery", "-A", "hub", "--quiet"]
+    server = [sys.executable, "-m", "hub.server", "--host", host, "--port", str(port)]
+    worker = [*celery, "worker", "--without-gossip", "--without-mingle"]
     beat_file = settings.HUB_DATA_DIR / "beat-schedule"
-    term, quit_now = signal.SIGTERM, signal.SIGQUIT
     return [
-        (
-            "server",
-            [*python, "hub.server", "--host", host, "--port", str(port)],
-            ((0.0, term),),
-        ),
-        # SIGQUIT hands unfinished tasks back to the queue.
-        (
-            "worker",
-            [*celery, "worker", "--without-gossip", "--without-mingle"],
-            ((0.0, term), (2.0, quit_now)),
-        ),
-        (
-            "beat",
-            [*celery, "beat", "--schedule", str(beat_file), "--pidfile", ""],
-            ((0.0, term),),
-        ),
+        ("server", server, signal.SIGTERM),
+        # By SIGQUIT a worker hands what it does not finish within a second back to the queue.
+        ("worker", worker, signal.SIGQUIT),
+        ("beat", [*celery, "beat", "--schedule", str(beat_file), "--pidfile", ""], signal.SIGTERM),
     ]
 
 
