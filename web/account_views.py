@@ -6,16 +6,26 @@ from django.conf import settings
 from django.contrib.auth import login
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
 from accounts import setup
-from accounts.sign_in import SignInView
+from accounts.sign_in import SignInForm, SignInView
+
+
+class PlainSignInForm(SignInForm):
+    error_messages = {
+        **SignInForm.error_messages,
+        "invalid_login": _("The username or the password isn’t right."),
+    }
 
 
 class SignIn(SignInView):
     """A hub that nobody can administer yet leads to its first-run page."""
+
+    authentication_form = PlainSignInForm
 
     def get(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
         if setup.needed():
