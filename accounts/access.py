@@ -7,6 +7,7 @@ SQL, expiry) is found by their sweep seconds later.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,6 +27,8 @@ from accounts import sessions
 from accounts.models import ApiKey, SignIn
 from events import publish_many, topics
 
+logger = logging.getLogger(__name__)
+
 TYPE: Final = "hub.access"
 _PER_EVENT: Final = 300
 """Of each kind in one event: 300 session digests stay well below the size limit."""
@@ -41,7 +44,8 @@ def changed(
     if waiting is not None:
         waiting.append({"users": list(users), "sessions": list(sessions), "keys": list(keys)})
         return
-    parts = {"users": users, "sessions": sessions, "keys": keys}
+    parts = {"users": list(users), "sessions": list(sessions), "keys": list(keys)}
+    logger.info("access changed: %s", {kind: some[:20] for kind, some in parts.items() if some})
     chunked = zip_longest(*map(_chunks, parts.values()), fillvalue=[])
     publish_many((topics.ACCESS, TYPE, dict(zip(parts, some, strict=True))) for some in chunked)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -16,6 +17,8 @@ from django.utils.translation import ngettext
 
 from accounts import attempts, places
 from accounts.audience import is_staff_of_hub
+
+logger = logging.getLogger(__name__)
 
 
 class Backend(ModelBackend):
@@ -34,10 +37,13 @@ class Backend(ModelBackend):
         try:
             attempts.begin(username, where)
         except attempts.Closed as closed:
+            logger.warning("sign-in from %s refused for %d s", where or "?", closed.wait)
             request.hub_wait = closed.wait  # type: ignore[attr-defined]
             raise PermissionDenied from None
         user = super().authenticate(request, username, password, **kwargs)
-        if user is not None:
+        if user is None:
+            logger.warning("sign-in from %s failed", where or "?")
+        else:
             attempts.succeed(username, where)
         return user
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth import aauthenticate, authenticate
 from django.contrib.auth.models import User
+from django.db import connections
 from django.db.models import F
 from django.http import HttpRequest
 from django.test import RequestFactory
@@ -147,6 +149,36 @@ def test_counts_are_forgotten_and_pruned(alice: User) -> None:
     pass_time(86_500)
     attempts.prune()
     assert Place.objects.get().succeeded_at > timezone.now() - timedelta(minutes=1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_guesses_side_by_side_are_counted_before_they_are_checked(alice: User) -> None:
+    gate, looked_at = threading.Barrier(12), []
+
+    def guess() -> None:
+        try:
+            gate.wait(10)
+            looked_at.append(not hasattr(try_("alice", "wrong")[1], "hub_wait"))
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=guess) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert (looked_at.count(True), len(looked_at)) == (5, 12)
+
+
+def test_refusals_are_logged_without_what_was_typed(
+    alice: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "accounts")
+    for _ in range(6):
+        try_("alice", "typed-secret")
+    assert "sign-in from 192.0.2.1 failed" in caplog.text
+    assert "refused for 1 s" in caplog.text
+    assert "typed-secret" not in caplog.text
 
 
 def nobody(user: User) -> bool:
