@@ -111,9 +111,8 @@ class Command(BaseCommand):
         beat.start()
         for child in children:
             child.loud = loud or child.name != "redis"
-        self._say(f"\nHub is ready after {time.monotonic() - began:.1f} s: {address}\n")
-        self._say(sign_ins)
-        self._say("Ctrl-C stops it.")
+        self._say(f"\nHub is ready after {time.monotonic() - began:.1f} s: {address}\n\n")
+        self._say(f"{sign_ins}\nCtrl-C stops it.".lstrip())
         while True:
             self._supervise(children)
 
