@@ -44,7 +44,11 @@ def changed(
     if waiting is not None:
         waiting.append({"users": list(users), "sessions": list(sessions), "keys": list(keys)})
         return
-    parts = {"users": list(users), "sessions": list(sessions), "keys": list(keys)}
+    parts: dict[str, list[Any]] = {
+        "users": list(users),
+        "sessions": list(sessions),
+        "keys": list(keys),
+    }
     logger.info("access changed: %s", {kind: some[:20] for kind, some in parts.items() if some})
     chunked = zip_longest(*map(_chunks, parts.values()), fillvalue=[])
     publish_many((topics.ACCESS, TYPE, dict(zip(parts, some, strict=True))) for some in chunked)

@@ -16,6 +16,7 @@ from accounts.authenticate import from_request_headers, make_key, still_valid
 from accounts.models import SignIn
 from events import log, topics
 from events.models import Event
+from tests.accounts.credentials import browser, by_key, by_session
 from tests.people import PASSWORD
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -43,17 +44,11 @@ def told(db: None) -> Callable[[], Told]:
     return Told
 
 
-def browser(user: User) -> tuple[Client, str]:
-    client = Client()
-    client.force_login(user)
-    return client, client.session.session_key
-
-
 def test_logging_out_tells_when_the_session_is_gone(
     alice: User, told: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, key = browser(alice)
-    credential = from_request_headers(None, key)
+    credential = by_session(key)
     news, answers, changed = told(), [], access.changed
 
     def ask_at_once(**what: Any) -> None:
@@ -84,7 +79,7 @@ def test_a_password_change_tells_and_keeps_only_the_session_that_made_it(
     from django.http import HttpRequest
 
     (mine, old_key), (_, other_key) = browser(alice), browser(alice)
-    credentials = [from_request_headers(None, key) for key in (old_key, other_key)]
+    credentials = [by_session(key) for key in (old_key, other_key)]
     news = told()
     request = HttpRequest()
     request.session, request.user = mine.session, alice
@@ -190,7 +185,7 @@ def test_deleting_a_team_tells_members_and_superusers(
 def test_revoking_and_deleting_a_key_tells(alice: User, told: Any) -> None:
     news = told()
     key, secret = make_key(alice, "k")
-    credential = from_request_headers(f"Bearer {secret}", None)
+    credential = by_key(secret)
     assert news()["keys"] == set()
     access.revoke(key)
     assert news()["keys"] == {key.pk}

@@ -14,6 +14,7 @@ from django.utils import timezone
 from accounts import access
 from accounts.authenticate import (
     SCOPES,
+    Credential,
     InvalidKey,
     from_request_headers,
     make_key,
@@ -21,6 +22,7 @@ from accounts.authenticate import (
     still_valid,
 )
 from accounts.models import ApiKey
+from tests.accounts.credentials import browser, by_key, by_session
 from tests.people import person
 
 pytestmark = pytest.mark.django_db
@@ -31,15 +33,12 @@ def nobody(user: User) -> bool:
 
 
 def signed_in(user: User) -> str:
-    client = Client()
-    client.force_login(user)
-    return client.session.session_key
+    return browser(user)[1]
 
 
 def test_a_key_speaks_for_its_person_with_its_scopes(alice: User) -> None:
     key, secret = make_key(alice, "script", ["read", "publish"])
-    credential = from_request_headers(f"Bearer {secret}", None)
-    assert credential is not None
+    credential = by_key(secret)
     assert (credential.user_id, credential.key_id) == (alice.pk, key.pk)
     assert credential.session_key is None
     assert credential.scopes == {"read", "publish"}
@@ -59,10 +58,10 @@ def test_the_admin_scope_is_for_superusers_at_making_and_at_use(alice: User, adm
     with pytest.raises(ValueError, match="unknown scope"):
         make_key(alice, "script", ["everything"])
     _, secret = make_key(admin, "script")
-    assert "admin" in from_request_headers(f"Bearer {secret}", None).scopes
+    assert "admin" in by_key(secret).scopes
     admin.is_superuser = False
     admin.save()
-    assert "admin" not in from_request_headers(f"Bearer {secret}", None).scopes
+    assert "admin" not in by_key(secret).scopes
 
 
 @pytest.mark.parametrize(
@@ -95,7 +94,7 @@ def test_revoked_expired_and_inactive_keys_are_bad(alice: User, bob: User, charl
 
 def test_use_is_noted_at_most_once_a_minute(alice: User) -> None:
     key, secret = make_key(alice, "script")
-    from_request_headers(f"Bearer {secret}", None)
+    by_key(secret)
     key.refresh_from_db()
     first = key.last_used_at
     assert first is not None
@@ -103,19 +102,18 @@ def test_use_is_noted_at_most_once_a_minute(alice: User) -> None:
     key.refresh_from_db()
     assert key.last_used_at == first
     ApiKey.objects.update(last_used_at=first - timedelta(seconds=61))
-    from_request_headers(f"Bearer {secret}", None)
+    by_key(secret)
     key.refresh_from_db()
     assert key.last_used_at >= first
 
 
 def test_a_session_speaks_for_its_person_with_all_possible_scopes(alice: User, admin: User) -> None:
     session_key = signed_in(alice)
-    credential = from_request_headers(None, session_key)
-    assert credential is not None
+    credential = by_session(session_key)
     assert (credential.user_id, credential.session_key) == (alice.pk, session_key)
     assert credential.scopes == set(SCOPES) - {"admin"}
     assert session_key not in repr(credential)
-    assert from_request_headers(None, signed_in(admin)).scopes == set(SCOPES)
+    assert by_session(signed_in(admin)).scopes == set(SCOPES)
 
 
 def test_without_a_credential_nobody_is_signed_in() -> None:
@@ -141,7 +139,7 @@ def test_expired_tampered_and_foreign_backend_sessions_are_nobodys(alice: User) 
 
 def test_a_password_change_ends_every_session_that_does_not_know_it(alice: User) -> None:
     session_key = signed_in(alice)
-    credential = from_request_headers(None, session_key)
+    credential = by_session(session_key)
     alice.set_password("another-password")
     alice.save()
     assert from_request_headers(None, session_key) is None
@@ -155,8 +153,8 @@ def test_a_rotated_secret_key_signs_nobody_out(alice: User, settings: object) ->
     old = settings.SECRET_KEY  # type: ignore[attr-defined]
     settings.SECRET_KEY = "a-new-secret-key-of-reasonable-length-0123456789"  # type: ignore[attr-defined]
     settings.SECRET_KEY_FALLBACKS = [old]  # type: ignore[attr-defined]
-    credential = from_request_headers(None, session_key)
-    assert credential is not None and credential.user_id == alice.pk
+    credential = by_session(session_key)
+    assert credential.user_id == alice.pk
     assert still_valid([credential]) == {credential}
     assert Session.objects.values().get(session_key=session_key) == before
     settings.SECRET_KEY_FALLBACKS = []  # type: ignore[attr-defined]
@@ -176,8 +174,8 @@ def test_a_session_without_a_hash_is_nobodys(alice: User) -> None:
 def test_the_staff_predicate_closes_both_doors(alice: User, settings: object) -> None:
     session_key, (_, secret) = signed_in(alice), make_key(alice, "script")
     credentials = [
-        from_request_headers(None, session_key),
-        from_request_headers(f"Bearer {secret}", None),
+        by_session(session_key),
+        by_key(secret),
     ]
     settings.HUB_IS_STAFF = f"{__name__}.nobody"  # type: ignore[attr-defined]
     assert from_request_headers(None, session_key) is None
@@ -190,10 +188,10 @@ def test_still_valid_asks_for_all_at_once() -> None:
     def credentials(count: int):
         for n in range(count):
             user = person(f"p{n}")
-            yield from_request_headers(None, signed_in(user))
-            yield from_request_headers(f"Bearer {make_key(user, 'k')[1]}", None)
+            yield by_session(signed_in(user))
+            yield by_key(make_key(user, "k")[1])
 
-    def queries(some: list) -> int:
+    def queries(some: list[Credential]) -> int:
         with CaptureQueriesContext(connection) as captured:
             assert still_valid(some) == set(some)
         return len(captured)
@@ -203,9 +201,9 @@ def test_still_valid_asks_for_all_at_once() -> None:
 
 
 def test_still_valid_keeps_only_what_counts(alice: User, bob: User) -> None:
-    kept, ended = (from_request_headers(None, signed_in(alice)) for _ in range(2))
+    kept, ended = (by_session(signed_in(alice)) for _ in range(2))
     key, secret = make_key(bob, "k")
-    revoked = from_request_headers(f"Bearer {secret}", None)
+    revoked = by_key(secret)
     access.revoke(key)
     Session.objects.filter(session_key=ended.session_key).delete()
     assert still_valid([kept, ended, revoked]) == {kept}
@@ -215,11 +213,11 @@ def test_a_narrowed_key_is_no_longer_what_it_was_and_a_lost_flag_only_loses_admi
     alice: User, admin: User
 ) -> None:
     key, secret = make_key(alice, "k")
-    narrowed = from_request_headers(f"Bearer {secret}", None)
+    narrowed = by_key(secret)
     key.scopes = ["publish"]
     key.save()
     assert still_valid([narrowed]) == set()
-    credential = from_request_headers(f"Bearer {make_key(admin, 'k')[1]}", None)
+    credential = by_key(make_key(admin, "k")[1])
     admin.is_superuser = False
     admin.save()
     assert still_valid([credential]) == {credential}

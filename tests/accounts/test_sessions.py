@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -31,9 +30,10 @@ def page(request: HttpRequest) -> HttpResponse:
 
 @login_required
 def change_password(request: HttpRequest) -> HttpResponse:
-    request.user.set_password("another-password-1")
-    request.user.save()
-    update_session_auth_hash(request, request.user)
+    user = User.objects.get(username=request.user.get_username())
+    user.set_password("another-password-1")
+    user.save()
+    update_session_auth_hash(request, user)
     return HttpResponse()
 
 
@@ -41,7 +41,7 @@ urlpatterns = [path("page/", page), path("change/", change_password), path("api/
 
 
 @pytest.fixture
-def chrome(alice: User) -> Iterator[Client]:
+def chrome(alice: User) -> Client:
     client = Client(headers={"user-agent": "Chrome/1" + "x" * 500}, REMOTE_ADDR="192.0.2.1")
     client.force_login(alice)
     return client
@@ -126,7 +126,7 @@ def test_a_password_change_keeps_this_session_and_ends_the_others(
 ) -> None:
     other = Client()
     other.force_login(alice)
-    key, made = chrome.session.session_key, SignIn.objects.first().created_at
+    key, made = chrome.session.session_key, SignIn.objects.earliest("pk").created_at
     chrome.get("/change/")
     alice.refresh_from_db()
     assert chrome.session.session_key != key

@@ -45,7 +45,7 @@ class Caller(Client):
 def refused(response: Any, status: int, code: str) -> dict[str, Any]:
     assert response.status_code == status, response.content
     assert response.headers["Content-Type"].startswith("application/json")
-    error = response.json()["error"]
+    error: dict[str, Any] = response.json()["error"]
     assert error["code"] == code and error["detail"]
     assert set(error) <= {"code", "detail", "fields"}
     assert "Traceback" not in response.content.decode()
