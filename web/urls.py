@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from web import views
+from web import connection, views
 
 app_name = "web"
 
@@ -28,5 +28,7 @@ urlpatterns = [
     path("settings/sessions/<int:signin_id>/end/", views.session_end, name="session_end"),
     path("settings/keys/", views.key_create, name="key_create"),
     path("settings/keys/<int:key_id>/revoke/", views.key_revoke, name="key_revoke"),
+    path("connection/", connection.compare, name="connection"),
+    path("connection/ping/", connection.ping, name="connection_ping"),
     path("words.js", views.words, name="words"),
 ]

@@ -31,6 +31,9 @@ export class RequestError extends Error {
 /** One connection of a tab to the hub: comes back by itself, hands every event on once and in order. */
 export class Hub {
   #world;
+  #ladder;
+  #options;
+  #unwatch = new AbortController();
   #listeners = new Map();
   #delivery = null;
   #wanted = new Map(); // topic -> how many asked for it
@@ -59,9 +62,14 @@ export class Hub {
   #requests = new Map();
   #reopening = false;
 
-  /** `world` is the browser; tests give another. */
-  constructor(world = browser()) {
+  /**
+   * `world` is the browser; tests give another. `ladder`: the transports to use; `alone`: only the topics given to
+   * `start`, at the WebSocket address `path`; `traffic({requests?, bytes?})` is told what goes over the line.
+   */
+  constructor(world = browser(), { ladder = LADDER, path = "/ws/", alone = false, traffic } = {}) {
     this.#world = world;
+    this.#ladder = ladder;
+    this.#options = { path, alone, traffic };
   }
 
   get state() {
@@ -78,7 +86,7 @@ export class Hub {
   }
 
   get transport() {
-    return this.#link?.kind ?? LADDER[this.#rung];
+    return this.#link?.kind ?? this.#ladder[this.#rung];
   }
 
   get cursor() {
@@ -97,7 +105,10 @@ export class Hub {
     this.#connect();
   }
 
+  /** For good. */
   stop() {
+    this.#unwatch.abort();
+    clearTimeout(this.#stalledTimer);
     this.#drop();
     this.#setState("stopped");
   }
@@ -172,16 +183,16 @@ export class Hub {
     clearTimeout(this.#timer);
     this.#drop();
     this.#setState("connecting");
-    if (this.#failures >= TRIES && this.#rung < LADDER.length - 1 && !(await this.#descend()))
+    if (this.#failures >= TRIES && this.#rung < this.#ladder.length - 1 && !(await this.#descend()))
       return;
     this.#link = this.#open(this.#kind());
   }
 
   /** A tab nobody looks at polls instead of keeping one of the browser's six connections to a host. */
   #kind() {
-    const kind = LADDER[this.#rung];
+    const kind = this.#ladder[this.#rung];
     const occupies = kind === "sse" || kind === "long-poll";
-    return occupies && this.#world.hidden() ? "poll" : kind;
+    return occupies && this.#world.hidden() && this.#ladder.includes("poll") ? "poll" : kind;
   }
 
   /**
@@ -190,7 +201,7 @@ export class Hub {
    */
   async #descend() {
     const stop = new AbortController();
-    const link = this.#newLink(LADDER[this.#rung]);
+    const link = this.#newLink(this.#ladder[this.#rung]);
     link.connection = { close: () => stop.abort() };
     this.#link = link;
     try {
@@ -238,7 +249,9 @@ export class Hub {
       cursor: () => this.#delivery.cursor,
       wanted: () => [...this.#wanted.keys()],
       known: () => [...new Set([...this.#wanted.keys(), ...this.#delivery.topics])],
-      every: this.#world.hidden() ? HIDDEN_PAUSE : undefined,
+      every: this.#world.hidden() && !this.#options.alone ? HIDDEN_PAUSE : undefined,
+      path: this.#options.path,
+      alone: this.#options.alone,
     };
   }
 
@@ -247,6 +260,7 @@ export class Hub {
       if (this.#link === link) then(value);
     };
     return {
+      traffic: this.#options.traffic,
       ready: ({ silence, welcome }) => {
         if (this.#candidate === link) this.#climbed(link);
         if (this.#link === link) this.#ready(link, silence, welcome);
@@ -440,7 +454,7 @@ export class Hub {
   }
 
   #climb() {
-    if (this.#state === "live" && !this.#candidate) this.#candidate = this.#open(LADDER[0]);
+    if (this.#state === "live" && !this.#candidate) this.#candidate = this.#open(this.#ladder[0]);
     this.#climbLater();
   }
 
@@ -456,16 +470,18 @@ export class Hub {
 
   #watchThePage() {
     const { page, view } = this.#world;
-    view.addEventListener("online", () => this.#nudge({ network: true }));
-    view.addEventListener("pageshow", ({ persisted }) => persisted && this.#nudge());
+    const { signal } = this.#unwatch;
+    const watch = (target, name, then) => target.addEventListener(name, then, { signal });
+    watch(view, "online", () => this.#nudge({ network: true }));
+    watch(view, "pageshow", ({ persisted }) => persisted && this.#nudge());
     // A page with an open connection is not kept for the back button; what is dropped here is resumed then.
-    view.addEventListener("pagehide", ({ persisted }) => {
+    watch(view, "pagehide", ({ persisted }) => {
       if (!persisted || this.#state === "stopped" || this.#state === "signed-out") return;
       this.#drop();
       this.#setState("waiting");
     });
-    page.addEventListener("resume", () => this.#nudge());
-    page.addEventListener("visibilitychange", () => {
+    watch(page, "resume", () => this.#nudge());
+    watch(page, "visibilitychange", () => {
       this.#sendVisible();
       if (!this.#world.hidden()) this.#nudge();
       if (this.#state === "live" && this.#kind() !== this.#link.kind) this.#connect();
@@ -521,7 +537,7 @@ export class Hub {
   }
 }
 
-function browser() {
+export function browser() {
   return {
     fetch: (...request) => fetch(...request),
     WebSocket: globalThis.WebSocket,

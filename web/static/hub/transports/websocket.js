@@ -4,9 +4,8 @@ const PATIENCE = 8; // seconds from opening to `welcome`; some proxies swallow t
 
 /** One WebSocket. `on`: ready, frame, alive, end, traffic. */
 export function openWebSocket(world, query, on) {
-  const path = query.path ?? "/ws/";
   const address = new URL(
-    addressOf(path, { cursor: query.cursor(), topics: query.wanted() }),
+    addressOf(query.path, { cursor: query.cursor(), topics: query.wanted() }),
     world.origin,
   );
   address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
