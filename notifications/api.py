@@ -138,7 +138,7 @@ def notify_people(request: HttpRequest, letter: NewNotification) -> Status[Any]:
     content = letter.dict(include={"kind", "title", "body", "url", "level"})
     if letter.key is None:
         told = notifying.deliver([(_draft(user, content), people)])
-        return Status(201, {"notifications": told.new})
+        return Status(201, {"notifications": told})
     _draft(user, content)
     status, plan = idempotency.once(
         credential.user_id,

@@ -57,14 +57,6 @@ class Draft:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """`new` rows were stored now; `known` people already had one with this key."""
-
-    new: int = 0
-    known: int = 0
-
-
 def notify(
     *,
     to: People,
@@ -83,7 +75,7 @@ def notify(
     repeat after a failure. Raises InvalidNotification, which names the field, before anything is stored.
     """
     valid = draft(kind=kind, title=title, body=body, url=url, level=level, actor=actor, key=key)
-    return deliver([(valid, to)]).new
+    return deliver([(valid, to)])
 
 
 def draft(
@@ -109,19 +101,25 @@ def draft(
     )
 
 
-def deliver(letters: Iterable[tuple[Draft, People]]) -> Told:
-    """Tell many people many things; the queries depend on the number of rows, not of drafts."""
+def deliver(letters: Iterable[tuple[Draft, People]]) -> int:
+    """Tell many people many things; the queries depend on the number of rows, not of drafts. Returns how many are new."""
     drafts: list[Draft] = []
     wanted: list[tuple[int, int]] = []  # person, place of the draft; stored in this order
+    members: dict[Any, set[int]] = {}  # asked once, however many letters go to the same team
     for each, to in letters:
-        wanted.extend((person, len(drafts)) for person in person_ids(to))
+        if isinstance(to, (Group, _Everyone)):
+            if to not in members:
+                members[to] = person_ids(to)
+            ids = members[to]
+        else:
+            ids = person_ids(to)
+        wanted.extend((person, len(drafts)) for person in ids)
         drafts.append(each)
     staff = staff_among({person for person, _ in wanted})
     _open_inboxes(staff)
     pairs = sorted(pair for pair in wanted if pair[0] in staff)
     actors = profiles.people({each.actor_id for each in drafts if each.actor_id is not None})
-    told = [_store(chunk, drafts, actors) for chunk in _chunks(pairs)]
-    return Told(sum(each.new for each in told), sum(each.known for each in told))
+    return sum(_store(chunk, drafts, actors) for chunk in _chunks(pairs))
 
 
 def person_ids(to: People) -> set[int]:
@@ -172,19 +170,17 @@ def _open_inboxes(people: Collection[int]) -> None:
 
 def _store(
     pairs: Sequence[tuple[int, int]], drafts: Sequence[Draft], actors: dict[int, dict[str, Any]]
-) -> Told:
+) -> int:
     with transaction.atomic():
         unread = inbox.lock(person for person, _ in pairs)
         taken = _taken(pairs, drafts)
         rows: list[Notification] = []
-        known = 0
         for person, index in pairs:
             if person not in unread:
                 continue  # deleted since
             one = drafts[index]
             if one.key is not None:
                 if (person, one.key) in taken:
-                    known += 1
                     continue
                 taken.add((person, one.key))
             rows.append(_row(person, one))
@@ -197,7 +193,7 @@ def _store(
             events.append((topics.user(row.recipient_id), "notification.created", data))
         inbox.add_to_unread({person: count - before[person] for person, count in unread.items()})
         publish_many(events)
-    return Told(len(rows), known)
+    return len(rows)
 
 
 def _taken(pairs: Sequence[tuple[int, int]], drafts: Sequence[Draft]) -> set[tuple[int, str]]:

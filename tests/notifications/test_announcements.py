@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -115,7 +116,7 @@ def test_a_snapshot_and_the_events_after_it_are_a_fresh_snapshot(alice, bob, nig
     """For every `announcement.*`, in every direction between topics (E12)."""
     first = announcements.create(alice, "first")
     second = announcements.create(alice, "second", team=night)
-    acts = [
+    acts: list[Callable[[], object]] = [
         lambda: announcements.create(alice, "<script>third</script>"),
         lambda: announcements.edit(first, body="changed"),
         lambda: announcements.edit(first, team=night),

@@ -10,7 +10,7 @@ from django.test import Client
 
 from accounts import authenticate
 from events import log, topics
-from notifications import announcements, api, inbox, notify
+from notifications import announcements, api, inbox, notify, notifying
 from notifications.models import Announcement, Notification
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -90,7 +90,7 @@ def test_what_a_crash_cut_short_is_completed_by_the_same_key(charlie, bob, alice
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patched:
-        patched.setattr(api.notifying, "deliver", crash)
+        patched.setattr(notifying, "deliver", crash)
         assert call("POST", "/notifications", message)[0] == 500
     assert Notification.objects.count() == 0
     assert call("POST", "/notifications", message) == (200, {"notifications": 2})

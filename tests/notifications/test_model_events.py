@@ -115,7 +115,7 @@ def test_an_event_shows_what_was_stored_not_what_memory_holds():
     watch(Order, fields=["total", "count", "state"], title=lambda o: f"{o.name}: {o.total:.2f}")
     order = Order(name="A", total="7.5", count="3")  # text for numbers
     order.save()
-    order.count = F("count") + 1  # type: ignore[assignment]
+    order.count = F("count") + 1
     order.save()
     order.state, order.total = "late", Decimal(99)
     order.save(update_fields=["state"])
@@ -455,7 +455,7 @@ def test_notify_names_who_gets_an_inbox_row(alice, bob):
 def test_a_thousand_updates_notify_in_few_queries(alice, bob):
     team = Group.objects.create(name="t")
     team.user_set.add(alice, bob)
-    watch(Order, notify=lambda order, change: [alice, bob] if change == "updated" else None)
+    watch(Order, notify=lambda order, change: team if change == "updated" else None)
     Order.objects.bulk_create(orders(500))
     with CaptureQueriesContext(connection) as captured:
         Order.objects.update(count=2)
@@ -580,7 +580,7 @@ def test_nested_transactions_tell_exactly_what_they_commit(watched, rf, depth, e
 
         expected = async_to_sync(view)()
     elif place == "task":
-        expected = shared_task(nested, name=f"nested-{uuid.uuid4()}").apply((depth, ending)).get()
+        expected = shared_task(name=f"nested-{uuid.uuid4()}")(nested).apply((depth, ending)).get()
     else:
 
         class Command(BaseCommand):

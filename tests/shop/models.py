@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import uuid
 from decimal import Decimal
+from typing import Any, ClassVar
 
 from django.db import models
 
@@ -9,12 +10,16 @@ from django.db import models
 class Customer(models.Model):
     name = models.CharField(max_length=50)
 
+    objects: ClassVar[Any] = models.Manager()
+
     def __str__(self) -> str:
         return self.name
 
 
 class Tag(models.Model):
     name = models.CharField(max_length=50)
+
+    objects: ClassVar[Any] = models.Manager()
 
     def __str__(self) -> str:
         return self.name
@@ -53,8 +58,8 @@ class Order(models.Model):
     blob = models.BinaryField(null=True)
     tags = models.ManyToManyField(Tag)
 
-    objects = OrderQuerySet.as_manager()
-    open_ones = OpenOrders()
+    objects: ClassVar[Any] = OrderQuerySet.as_manager()
+    open_ones: ClassVar[Any] = OpenOrders()
 
     def __str__(self) -> str:
         return self.name
@@ -72,7 +77,7 @@ class RushOrder(Order):
 
     courier = models.CharField(max_length=50)
 
-    objects = models.Manager()
+    objects: ClassVar[Any] = models.Manager()
 
 
 class Abstract(models.Model):
