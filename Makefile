@@ -29,7 +29,7 @@ screens: .venv/.dev ## Pictures of every page
 shape: .venv/.run ## Figures about the size of files and functions
 	@.venv/bin/python scripts/shape
 
-verify-compose: ## Bring docker-compose.yml up once, with podman as the engine (root, Debian)
+verify-compose: .venv/.dev ## Bring docker-compose.yml up once, with podman as the engine (root, Debian)
 	@scripts/verify-compose
 
 clean: ## Remove what was installed; your data in .hub/ stays

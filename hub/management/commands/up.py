@@ -7,6 +7,7 @@ import errno
 import fcntl
 import http.client
 import json
+import logging
 import os
 import signal
 import socket
@@ -53,6 +54,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, port: int, host: str, verbosity: int, **options: Any) -> None:
         began = time.monotonic()
+        logging.disable(logging.INFO)  # the children have their own
         self._mouth = threading.Lock()
         self._asked = False
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
