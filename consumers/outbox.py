@@ -91,6 +91,9 @@ class Flow:
     def close(self) -> None:
         """The connection's writer is done."""
 
+    def abort(self) -> None:
+        """Drop the connection at once, with all that it was to take."""
+
 
 EXTENSION: Final = "hub.flow"
 

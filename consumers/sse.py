@@ -90,6 +90,8 @@ async def _stream(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         for task in done:
             if isinstance(task.exception(), TooSlow):
                 logger.info("user %s reads too slowly", request.visitor.credential.user_id)
+                if flow is not None:
+                    flow.abort()
     finally:
         for task in tasks:
             task.cancel()

@@ -59,6 +59,9 @@ class TransportFlow(Flow):
     def stopProducing(self) -> None:
         self.resume()
 
+    def abort(self) -> None:
+        self._transport.abortConnection()
+
 
 class HubWebSocket(WebSocketProtocol):  # type: ignore[misc]
     def flow(self) -> Flow:

@@ -73,8 +73,7 @@ async def listening(
         yield heard
     finally:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait([task])
 
 
 async def _guarded(
