@@ -174,13 +174,15 @@ def gathering_deletions(using: str) -> Iterator[None]:
     outbox.send()
 
 
-def settled(instances: Sequence[M], using: str, *, partial: bool = False) -> list[M]:
+def settled(
+    instances: Sequence[M], using: str, *, partial: bool = False, was_written: bool = True
+) -> list[M]:
     """The instances, or their rows read again where memory does not show what was stored.
 
     That is so after `save(update_fields=…)`, for deferred fields, expressions such as `F("count") + 1`, and values of
-    another type than the field's, such as text for a decimal.
+    another type than the field's, such as text for a decimal; after a write also for what the database computes.
     """
-    stale = [one.pk for one in instances if partial or not _is_settled(one)]
+    stale = [one.pk for one in instances if partial or not _is_settled(one, was_written)]
     if not stale:
         return list(instances)
     fresh = {row.pk: row for row in rows(type(instances[0]), using, stale)}
@@ -262,7 +264,7 @@ def _deleting(sender: type[Model], instance: Model, using: str, **_: Any) -> Non
     own = [each for each in watches_of(sender) if each.model is sender._meta.concrete_model]
     if not own:
         return  # parents of a multi-table child get signals of their own
-    (row,) = settled([instance], using)
+    (row,) = settled([instance], using, was_written=False)
     outbox = vars(instance)["_hub_deleted"] = Outbox()
     outbox.add(own, row, "deleted")
 
@@ -368,10 +370,10 @@ def _url(each: Watch[Any], instance: Model, change: Change) -> str:
     return address if content.is_usable_url(address) else ""
 
 
-def _is_settled(instance: Model) -> bool:
+def _is_settled(instance: Model, was_written: bool) -> bool:
     values = vars(instance)
     for column in instance._meta.concrete_fields:
-        if column.attname not in values:
+        if column.attname not in values or (column.generated and was_written):
             return False
         value = values[column.attname]
         if hasattr(value, "resolve_expression"):

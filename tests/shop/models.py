@@ -55,6 +55,9 @@ class Order(models.Model):
     extra = models.JSONField(null=True)
     notes = models.TextField(blank=True)
     scan = models.FileField(blank=True)
+    double = models.GeneratedField(
+        expression=models.F("count") * 2, output_field=models.IntegerField(), db_persist=True
+    )
     blob = models.BinaryField(null=True)
     tags = models.ManyToManyField(Tag)
 
