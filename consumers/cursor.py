@@ -48,5 +48,7 @@ def read(text: str) -> Cursor:
             )
         if int(digits) > _MOST:
             raise BadCursor("an offset in the cursor is too large.")
+        if topic in positions:
+            raise BadCursor("a topic stands in the cursor twice.")
         positions[topic] = int(digits)
     return Cursor(epoch, positions)

@@ -190,7 +190,9 @@ async def test_only_our_own_pages_may_use_the_cookie(hub_server, path):
         try:
             async with connect(hub_server, path, headers) as socket:
                 assert await close_code(socket) == 4403, origin
-        except websockets.InvalidStatus as refused:  # Daphne's own refusal of an Origin that is no URL
+        except (
+            websockets.InvalidStatus
+        ) as refused:  # Daphne's own refusal of an Origin that is no URL
             assert refused.response.status_code in {400, 403}, origin
     async with connect(hub_server, path, {**session, "Origin": hub_server.url}) as socket:
         if path == "/ws/echo/":
