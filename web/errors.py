@@ -84,17 +84,25 @@ def _words() -> dict[int, tuple[str, str, str]]:
         ),
         429: (
             _("A little too fast"),
-            _("Nothing was lost. There were too many tries in a short time, so the hub slows down for a moment."),
+            _(
+                "Nothing was lost. There were too many tries in a short time, so the hub slows down for a moment."
+            ),
             _("Wait a minute and try again."),
         ),
         500: (
             _("Something broke on our side"),
-            _("What was saved before is safe. What you just sent may not have been stored: look before you send it again."),
-            _("The fault is logged. Try again; if it stays, tell an administrator when it happened."),
+            _(
+                "What was saved before is safe. What you just sent may not have been stored: look before you send it again."
+            ),
+            _(
+                "The fault is logged. Try again; if it stays, tell an administrator when it happened."
+            ),
         ),
         503: (
             _("The hub is catching its breath"),
-            _("Nothing that was saved is lost, and notifications wait for you. The database doesn’t answer just now."),
+            _(
+                "Nothing that was saved is lost, and notifications wait for you. The database doesn’t answer just now."
+            ),
             _("Try again in a few seconds."),
         ),
     }

@@ -124,7 +124,9 @@ def announcements_page(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         if not may_announce:
             raise PermissionDenied
-        if form.is_valid() and _announced(form, lambda: announcements.create(user, **form.cleaned_data)):
+        if form.is_valid() and _announced(
+            form, lambda: announcements.create(user, **form.cleaned_data)
+        ):
             return redirect("web:announcements")
     before = _whole(request.GET.get("before"))
     shown = announcements.visible_to(user, _POSTS, before)
@@ -162,9 +164,7 @@ def announcement_delete(request: HttpRequest, announcement_id: int) -> HttpRespo
     if request.method == "POST":
         announcements.delete(row)
         return redirect("web:announcements")
-    return render(
-        request, "web/announcement_delete.html", {"place": "announcements", "item": row}
-    )
+    return render(request, "web/announcement_delete.html", {"place": "announcements", "item": row})
 
 
 @require_http_methods(["GET", "POST"])

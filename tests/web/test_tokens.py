@@ -66,7 +66,9 @@ def test_controls_and_focus_stand_out_from_every_surface(mode):
 
 
 def test_nothing_else_names_a_colour():
-    named = re.compile(r"#[0-9a-f]{3,8}\b|\b(?:rgba?|hsla?|oklch|oklab|lab|lch)\(|light-dark\(", re.IGNORECASE)
+    named = re.compile(
+        r"#[0-9a-f]{3,8}\b|\b(?:rgba?|hsla?|oklch|oklab|lab|lch)\(|light-dark\(", re.IGNORECASE
+    )
     sheets = [p for p in HUB.rglob("*.css") if "vendor" not in p.parts and p.name != "tokens.css"]
     assert sheets
     offenders = {

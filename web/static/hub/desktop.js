@@ -12,7 +12,8 @@ const HOLD = 5000; // ms: slower tabs have seen the event by then
 
 export const isPossible = () => "Notification" in globalThis && "locks" in navigator;
 
-export const isOn = () => localStorage.getItem(SWITCH) !== "off" && Notification.permission === "granted";
+export const isOn = () =>
+  localStorage.getItem(SWITCH) !== "off" && Notification.permission === "granted";
 
 export const turn = (on) => localStorage.setItem(SWITCH, on ? "on" : "off");
 

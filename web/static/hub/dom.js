@@ -47,7 +47,10 @@ export function initials(name) {
   if (!words.length) return "?";
   // biome-ignore lint/suspicious/noControlCharactersInRegex: the range of ASCII
   if (!/^[\x00-\x7f]*$/.test(name)) return [...words[0]][0];
-  return words.slice(0, 2).map((word) => word[0].toUpperCase()).join("");
+  return words
+    .slice(0, 2)
+    .map((word) => word[0].toUpperCase())
+    .join("");
 }
 
 /** A short glow on what has just come in. */

@@ -35,8 +35,10 @@ class HubAnnouncements extends HTMLElement {
   }
 
   #happened(type, data) {
-    if (type === "announcement.created" && !("older" in this.dataset)) this.#show(data, { isNew: true });
-    else if (type === "announcement.updated" && this.#post(data.id)) this.#show(data, { isNew: true });
+    if (type === "announcement.created" && !("older" in this.dataset))
+      this.#show(data, { isNew: true });
+    else if (type === "announcement.updated" && this.#post(data.id))
+      this.#show(data, { isNew: true });
     else if (type === "announcement.deleted") this.#drop(data.id);
   }
 

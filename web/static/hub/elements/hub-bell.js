@@ -9,7 +9,8 @@ class HubBell extends HTMLElement {
   connectedCallback() {
     this.#offs = [
       hub.on("event", ({ type, data }) => {
-        if (type.startsWith("notification.") && Number.isInteger(data.unread)) this.#show(data.unread);
+        if (type.startsWith("notification.") && Number.isInteger(data.unread))
+          this.#show(data.unread);
       }),
       onSnapshot(({ unread }) => this.#show(unread)),
     ];

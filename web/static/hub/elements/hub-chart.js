@@ -109,12 +109,30 @@ class HubChart extends HTMLElement {
       padding: [8, 12, 0, 0],
       scales: { y: { range: (_plot, _low, high) => [0, Math.max(5, Math.ceil(high * 1.15))] } },
       axes: [
-        { ...axis, grid: { show: false }, space: 70, size: 24, values: (_plot, ticks) => ticks.map((at) => clock(new Date(at * 1000))) },
-        { ...axis, grid: line, space: 34, size: 40, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000] },
+        {
+          ...axis,
+          grid: { show: false },
+          space: 70,
+          size: 24,
+          values: (_plot, ticks) => ticks.map((at) => clock(new Date(at * 1000))),
+        },
+        {
+          ...axis,
+          grid: line,
+          space: 34,
+          size: 40,
+          incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000],
+        },
       ],
       series: [
         {},
-        { stroke: style.color, fill: style.outlineColor, width: 1.75, points: { show: false }, paths: uPlot.paths.stepped({ align: 1 }) },
+        {
+          stroke: style.color,
+          fill: style.outlineColor,
+          width: 1.75,
+          points: { show: false },
+          paths: uPlot.paths.stepped({ align: 1 }),
+        },
       ],
     };
   }

@@ -57,7 +57,8 @@ class HubInbox extends HTMLElement {
     else if (type === "notification.changed") {
       if (data.up_to === undefined) this.#setRead(data.id, data.read);
       else
-        for (const id of [...this.#items.keys()]) if (id <= data.up_to) this.#setRead(id, data.read);
+        for (const id of [...this.#items.keys()])
+          if (id <= data.up_to) this.#setRead(id, data.read);
     } else if (type === "notification.removed")
       for (const id of data.ids ?? [data.id]) this.#remove(id);
   }

@@ -22,7 +22,8 @@ class HubKeys extends HTMLElement {
   #pressed = (event) => this.#press(event);
 
   connectedCallback() {
-    if (document.body.dataset.shortcuts !== "off") document.addEventListener("keydown", this.#pressed);
+    if (document.body.dataset.shortcuts !== "off")
+      document.addEventListener("keydown", this.#pressed);
   }
 
   disconnectedCallback() {
@@ -30,7 +31,8 @@ class HubKeys extends HTMLElement {
   }
 
   #press(event) {
-    if (event.defaultPrevented || isTyping(event) || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.defaultPrevented || isTyping(event) || event.ctrlKey || event.metaKey || event.altKey)
+      return;
     const dialog = this.querySelector("dialog");
     if (event.key === "?" || (event.code === "Slash" && event.shiftKey)) {
       event.preventDefault();
@@ -62,7 +64,9 @@ class HubKeys extends HTMLElement {
 function isTyping({ isComposing, target }) {
   if (isComposing || target.isContentEditable) return true;
   if (target.matches?.("textarea, select")) return true;
-  return Boolean(target.matches?.("input:not([type=checkbox], [type=radio], [type=button], [type=submit])"));
+  return Boolean(
+    target.matches?.("input:not([type=checkbox], [type=radio], [type=button], [type=submit])"),
+  );
 }
 
 customElements.define("hub-keys", HubKeys);

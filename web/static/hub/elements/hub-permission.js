@@ -27,7 +27,8 @@ class HubPermission extends HTMLElement {
 
   #show = () => {
     const now = this.#state();
-    for (const part of this.querySelectorAll("[data-when]")) part.hidden = part.dataset.when !== now;
+    for (const part of this.querySelectorAll("[data-when]"))
+      part.hidden = part.dataset.when !== now;
   };
 
   #state() {
