@@ -19,6 +19,11 @@ _GROUP_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,80}\Z")
 Apps = Sequence[AppConfig] | None
 
 
+def at_start() -> list[CheckMessage]:
+    """The ones that cost nothing, for a start that must be quick."""
+    return [*group_names(None), *staff_predicate(None), *memory_layer(None)]
+
+
 @register
 def group_names(app_configs: Apps, **_: Any) -> list[CheckMessage]:
     return [

@@ -163,6 +163,8 @@ def test_the_socket_of_our_own_redis_fits_the_kernel(tmp_path: Path) -> None:
         ("DATABASE_URL", "mysql://db/hub"),
         ("REDIS_URL", "localhost"),
         ("HUB_APPS", "no_such_app"),
+        ("HUB_GROUPS", "sales team"),
+        ("HUB_IS_STAFF", "no.such.predicate"),
     ],
 )
 def test_a_wrong_setting_is_one_line_and_no_trace(

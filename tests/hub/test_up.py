@@ -111,7 +111,8 @@ def start(data_dir: Path) -> Iterator[Callable[..., Up]]:
     runs: list[Up] = []
 
     def begin(port: int | None = None, **variables: str) -> Up:
-        runs.append(Up(data_dir, port or free_port(), **variables))
+        home = Path(variables.pop("HUB_DATA_DIR", data_dir))
+        runs.append(Up(home, port or free_port(), **variables))
         return runs[-1]
 
     yield begin
@@ -205,6 +206,18 @@ def test_an_unreachable_database_is_one_line(start: Callable[..., Up]) -> None:
     eventually(lambda: up.lines)
     assert len(up.lines) == 1
     assert "DATABASE_URL" in up.lines[0]
+
+
+def test_without_the_demo_it_says_where_the_administrator_is_made(
+    start: Callable[..., Up], tmp_path: Path
+) -> None:
+    up = start(HUB_DATA_DIR=str(tmp_path), HUB_DEMO="0")
+    line = up.wait_for("Make the administrator")
+    path = line.split(f"http://localhost:{up.port}")[1].strip()
+    assert path.startswith("/accounts/setup/?token=")
+    up.wait_for("Ctrl-C")
+    assert get(up.port, path)[0] == 200
+    assert up.end() < STOP
 
 
 def test_a_process_that_dies_is_started_again(start: Callable[..., Up]) -> None:

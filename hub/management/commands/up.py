@@ -25,7 +25,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connections
 
-from hub import first_run, sign_of_life, static_files
+from hub import checks, first_run, sign_of_life, static_files
 from hub.local.processes import Child, GaveUp, stop
 from hub.local.redis import NoRedis
 from hub.local.redis import command as redis_command
@@ -34,9 +34,9 @@ REDIS_PATIENCE: Final = 10.0
 """Seconds until Redis must answer; an append-only file of some size takes a while to load."""
 REMINDER: Final = 15.0
 """Seconds between two lines about what the hub still waits for."""
-STOP_PATIENCE: Final = 3.2
-"""Seconds for server, worker and beat; Redis follows, and all must be gone within five."""
-REDIS_STOP_PATIENCE: Final = 0.8
+STOP_PATIENCE: Final = 2.8
+"""Seconds for server, worker and beat; Redis follows, and all must be gone within five, on a busy machine too."""
+REDIS_STOP_PATIENCE: Final = 0.6
 
 
 class Stopped(Exception):
@@ -61,6 +61,7 @@ class Command(BaseCommand):
             signal.signal(number, self._stop_soon)
         children: list[Child] = []
         try:
+            self._check()
             with _only_one_here(settings.HUB_DATA_DIR):
                 _refuse_taken_port(host, port)
                 self._run(children, host, port, loud=verbosity > 1, began=began)
@@ -117,6 +118,13 @@ class Command(BaseCommand):
         self._say(f"{sign_ins}\nCtrl-C stops it.".lstrip())
         while True:
             self._supervise(children)
+
+    def _check(self) -> None:
+        for message in checks.at_start():
+            told = f"{message.msg} {message.hint or ''}".strip()
+            if message.is_serious():
+                raise CommandError(told)
+            self._say(f"Warning: {told}")
 
     def _wait_for_redis(self, children: list[Child]) -> None:
         deadline = time.monotonic() + (REDIS_PATIENCE if children else 2)
