@@ -637,3 +637,61 @@ test("over HTTP, subscribing opens the stream anew with the topic and its positi
   await settle();
   assert.match(asked.at(-1), /topics=job.1/);
 });
+
+test("over HTTP, a tab nobody looks at polls now and then instead of keeping a connection", async () => {
+  const stream = streaming();
+  const asked = http({
+    stream: stream.handler,
+    poll: async () => answer({ cursor: "e1~user.7:0" }),
+  });
+  hub.start({ cursor: "e1~user.7:0" });
+  await blockTheSocket();
+  await stream.says("retry: 2000\n\n");
+  assert.equal(hub.transport, "sse");
+  world.hidden = () => true;
+  world.page.dispatchEvent(new Event("visibilitychange"));
+  await settle();
+  assert.equal(hub.transport, "poll");
+  assert.equal(hub.state, "live");
+  const before = asked.length;
+  await pass(10);
+  await pass(10);
+  assert.equal(asked.length, before + 2);
+  world.hidden = () => false;
+  world.page.dispatchEvent(new Event("visibilitychange"));
+  await settle();
+  assert.equal(hub.transport, "sse");
+});
+
+test("an empty answer that comes too soon is not asked for at once again", async () => {
+  const asked = http({ longPoll: async () => answer({ cursor: "e1~user.7:0" }) });
+  hub = new Hub(world, { ladder: ["long-poll"], alone: true });
+  hub.start({ cursor: "e1~user.7:0", topics: ["user.7"] });
+  await pass(0);
+  for (let i = 0; i < 5; i += 1) await pass(1);
+  assert.ok(asked.length <= 8, `${asked.length} requests in five seconds`);
+});
+
+test("alone, it asks for its own topics only, by its one transport, and stops for good", async () => {
+  const asked = http({ poll: async () => answer({ cursor: "e1~user.7:0" }) });
+  let requests = 0;
+  hub = new Hub(world, {
+    ladder: ["poll"],
+    alone: true,
+    traffic: (amount) => {
+      requests += amount.requests ?? 0;
+    },
+  });
+  hub.start({ cursor: "e1~user.7:0", topics: ["user.7"] });
+  await settle();
+  await pass(2);
+  assert.equal(sockets.length, 0);
+  assert.equal(requests, asked.length);
+  for (const address of asked) assert.match(address, /topics=user.7/);
+  hub.stop();
+  const before = asked.length;
+  world.view.dispatchEvent(new Event("online"));
+  await pass(60);
+  assert.equal(asked.length, before);
+  assert.equal(hub.state, "stopped");
+});

@@ -3,19 +3,22 @@ import { ask, spread, topicsOf } from "./http.js";
 const WAIT = 25; // seconds the server may keep a long poll; proxies cut at 30 or 60
 const PATIENCE = 10; // seconds beyond that
 const PAUSE = 2; // seconds between polls
+const HURRIED = 1; // seconds; something between us answers for the hub when nothing comes sooner than this
 
 /** Long poll: asks, is answered when something comes, asks again. The first is answered at once: are we through? */
 export function openLongPoll(world, query, on) {
   let wait = 0;
   return repeat(world, query, on, async (topics, signal) => {
     const asked = { cursor: query.cursor(), topics: topics(), wait };
+    const began = Date.now();
     const answer = await ask(world, "/events/long-poll", asked, {
       signal,
       seconds: wait + PATIENCE,
       on,
     });
+    const isHurried = wait > 0 && Date.now() - began < HURRIED * 1000 && isEmpty(answer);
     wait = WAIT;
-    return { answer, pause: 0 };
+    return { answer, pause: isHurried ? HURRIED : 0 };
   });
 }
 
@@ -26,6 +29,10 @@ export function openPoll(world, query, on) {
     const answer = await ask(world, "/events/poll", asked, { signal, seconds: PATIENCE, on });
     return { answer, pause: answer.more ? 0 : (query.every ?? PAUSE) };
   });
+}
+
+function isEmpty({ events, resets, revoked, whispers }) {
+  return [events, resets, revoked, whispers].every((list) => list.length === 0);
 }
 
 function repeat(world, query, on, once) {
