@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 RUNNABLE = {"sh", "bash", "shell", "console", "python", "py", "pycon", "js", "javascript"}
 SHOWN = {"json", "text", "http"}
 MARKS = {"run", "listen", "file", "from", "make", "compose"}
