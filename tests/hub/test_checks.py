@@ -13,7 +13,7 @@ from hub import checks
 NOT_CALLABLE = "a text"
 
 
-def ids(found: list[CheckMessage]) -> list[str]:
+def ids(found: list[CheckMessage]) -> list[str | None]:
     return [message.id for message in found]
 
 

@@ -161,11 +161,14 @@ def test_a_first_start_makes_everything_and_ctrl_c_leaves_nothing(start: Callabl
     assert up.processes() == {}
 
 
-def test_a_second_start_finds_what_was_there(start: Callable[..., Up]) -> None:
-    up = start()
-    up.wait_for("open-sesame-please")  # the password of the first start still holds
-    assert up.end(signal.SIGTERM) < STOP
-    assert up.processes() == {}
+def test_a_second_start_finds_what_was_there(start: Callable[..., Up], tmp_path: Path) -> None:
+    first = start(HUB_DATA_DIR=str(tmp_path), HUB_DEMO_PASSWORD="open-sesame-please")
+    first.wait_for("open-sesame-please")
+    assert first.end(signal.SIGTERM) < STOP
+    second = start(HUB_DATA_DIR=str(tmp_path), HUB_DEMO_PASSWORD="too-late-for-that")
+    second.wait_for("open-sesame-please")
+    assert second.end() < STOP
+    assert second.processes() == {}
 
 
 def test_a_second_hub_on_the_same_data_is_refused_in_one_line(start: Callable[..., Up]) -> None:
