@@ -32,6 +32,7 @@ from web.forms import AnnouncementForm, ApiKeyForm, PreferencesForm, time_zones
 from web.templatetags.hub import moment
 
 WORDS_KEPT: Final = 30 * 24 * 3600  # seconds; the address changes with the words
+LANGUAGE_KEPT: Final = 365 * 24 * 3600  # seconds
 _POSTS: Final = 30
 
 View = Callable[..., HttpResponseBase]
@@ -173,10 +174,12 @@ def settings_page(request: HttpRequest) -> HttpResponse:
     form = PreferencesForm(request.POST or None, instance=profiles.of(_me(request)))
     if form.is_valid():
         profile = form.save()
+        response = redirect("/settings/")
         if profile.language:
             translation.activate(profile.language)
+            remember_language(response, profile.language)
         messages.success(request, _("Saved."))
-        return redirect("/settings/")
+        return response
     return _settings(request, form=form)
 
 
@@ -222,6 +225,18 @@ def words(request: HttpRequest) -> HttpResponseBase:
         response = JavaScriptCatalog.as_view(packages=["web"])(request)
     response["Cache-Control"] = f"public, max-age={WORDS_KEPT}"
     return response
+
+
+def remember_language(response: HttpResponse, language: str) -> None:
+    """The sign-in page of this browser speaks it too."""
+    response.set_cookie(
+        settings.LANGUAGE_COOKIE_NAME,
+        language,
+        max_age=LANGUAGE_KEPT,
+        secure=settings.HUB_SECURE,
+        httponly=True,
+        samesite="Lax",
+    )
 
 
 def _settings(

@@ -62,7 +62,9 @@ class HubChart extends HTMLElement {
     for (const minute of this.#counts.keys())
       if (minute <= last - MINUTES) this.#counts.delete(minute);
     const minutes = Array.from({ length: MINUTES }, (_, at) => last - MINUTES + 1 + at);
-    return [minutes.map((minute) => minute * 60), minutes.map((at) => this.#counts.get(at) ?? 0)];
+    const counts = minutes.map((minute) => this.#counts.get(minute) ?? 0);
+    // A step reaches to the next point, so the present minute needs one after it.
+    return [[...minutes, last + 1].map((minute) => minute * 60), [...counts, counts.at(-1)]];
   }
 
   #drawSoon() {
@@ -76,7 +78,7 @@ class HubChart extends HTMLElement {
 
   #draw() {
     const data = this.#data();
-    const sum = data[1].reduce((total, count) => total + count, 0);
+    const sum = data[1].slice(0, -1).reduce((total, count) => total + count, 0);
     this.closest("section").querySelector('[data-slot="sum"]').textContent = sum;
     if (this.#plot) this.#plot.setData(data);
     else this.#plot = new uPlot(this.#options(), data, this.querySelector(".chart"));
@@ -106,7 +108,7 @@ class HubChart extends HTMLElement {
       ...this.#size(),
       legend: { show: false },
       cursor: { show: false },
-      padding: [8, 12, 0, 0],
+      padding: [8, 24, 0, 0],
       scales: { y: { range: (_plot, _low, high) => [0, Math.max(5, Math.ceil(high * 1.15))] } },
       axes: [
         {

@@ -25,7 +25,8 @@ class HubConnection extends HTMLElement {
       return;
     }
     const isAway = hub.state === "stopped" || hub.stalled;
-    document.documentElement.dataset.link = isAway ? "away" : "live";
+    if (isAway) document.documentElement.dataset.link = "away";
+    else if (hub.state === "live") document.documentElement.dataset.link = "live";
     this.#say(isAway ? this.#words() : "");
   }
 

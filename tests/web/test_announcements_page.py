@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Group, Permission
+
+from notifications import announcements
+from notifications.models import Announcement
+
+pytestmark = pytest.mark.django_db
+
+NOTICE = {"title": "Closed on Friday", "body": "All day.", "level": "warning", "team": ""}
+
+
+@pytest.fixture
+def announcer(alice):
+    alice.user_permissions.add(Permission.objects.get(codename="announce"))
+    return alice
+
+
+def test_is_written_edited_and_removed_by_plain_forms(client, announcer):
+    client.force_login(announcer)
+    assert client.post("/announcements/", NOTICE).status_code == 302
+    row = Announcement.objects.get()
+    assert (row.title, row.level, row.author) == ("Closed on Friday", "warning", announcer)
+    client.post(f"/announcements/{row.pk}/edit/", NOTICE | {"title": "Open on Friday"})
+    page = client.get("/announcements/").content.decode()
+    assert "Open on Friday" in page
+    client.get(f"/announcements/{row.pk}/delete/")
+    assert Announcement.objects.count() == 1
+    client.post(f"/announcements/{row.pk}/delete/")
+    assert Announcement.objects.count() == 0
+
+
+def test_only_those_who_may_announce_do(client, bob, announcer):
+    row = announcements.create(announcer, "Theirs")
+    client.force_login(bob)
+    assert client.post("/announcements/", NOTICE).status_code == 403
+    assert client.post(f"/announcements/{row.pk}/edit/", NOTICE).status_code == 404
+    assert client.post(f"/announcements/{row.pk}/delete/").status_code == 404
+    assert "compose" not in client.get("/announcements/").content.decode()
+    assert list(Announcement.objects.values_list("title", flat=True)) == ["Theirs"]
+
+
+def test_a_team_reads_its_own(client, announcer, bob, charlie):
+    team = Group.objects.create(name="Warehouse")
+    bob.groups.add(team)
+    announcements.create(announcer, "For the warehouse", team=team)
+    client.force_login(bob)
+    assert "For the warehouse" in client.get("/announcements/").content.decode()
+    client.force_login(charlie)
+    assert "For the warehouse" not in client.get("/announcements/").content.decode()
+
+
+@pytest.mark.parametrize("wrong", [{"title": ""}, {"title": "x" * 201}, {"level": "loud"}])
+def test_what_is_wrong_is_said_in_place(client, announcer, wrong):
+    client.force_login(announcer)
+    answer = client.post("/announcements/", NOTICE | wrong)
+    assert answer.status_code == 200
+    assert "errorlist" in answer.content.decode()
+    assert not Announcement.objects.exists()

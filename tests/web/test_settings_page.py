@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+
+from accounts import authenticate
+from accounts.models import ApiKey, SignIn
+from tests.people import PASSWORD
+
+pytestmark = pytest.mark.django_db
+
+CHOICES = {"display_name": "", "language": "", "time_zone": "", "theme": "auto", "shortcuts": "on"}
+
+
+@pytest.fixture
+def as_alice(client: Client, alice, admin):
+    client.post("/accounts/login/", {"username": "alice", "password": PASSWORD})
+    return client
+
+
+def save(client, **changes):
+    return client.post("/settings/", CHOICES | changes)
+
+
+def test_a_chosen_language_beats_the_browser_and_stays_for_sign_in(as_alice):
+    save(as_alice, language="ko")
+    page = as_alice.get("/", headers={"Accept-Language": "en"}).content.decode()
+    assert '<html lang="ko"' in page
+    as_alice.post("/accounts/logout/")
+    assert '<html lang="ko"' in as_alice.get("/accounts/login/").content.decode()
+
+
+def test_name_theme_time_zone_and_shortcuts_reach_every_page(as_alice):
+    save(
+        as_alice, display_name="  Alice   Ahn ", theme="dark", time_zone="asia/seoul", shortcuts=""
+    )
+    page = as_alice.get("/inbox/").content.decode()
+    assert 'data-theme="dark"' in page
+    assert 'data-name="Alice Ahn"' in page
+    assert 'data-time-zone="Asia/Seoul"' in page
+    assert 'data-shortcuts="off"' in page
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"time_zone": "Mars/Olympus"}, {"language": "tlh"}, {"theme": "neon"}]
+)
+def test_refuses_what_it_does_not_know_in_place(as_alice, alice, wrong):
+    answer = save(as_alice, display_name="Kept out", **wrong)
+    assert answer.status_code == 200
+    assert 'aria-invalid="true"' in answer.content.decode()
+    alice.hub_profile.refresh_from_db()
+    assert alice.hub_profile.display_name == ""
+
+
+def test_a_name_is_text_wherever_it_stands(as_alice):
+    save(as_alice, display_name="<b>Alice</b>")
+    assert "<b>Alice" not in as_alice.get("/").content.decode()
+
+
+def test_ends_a_session_of_mine_and_no_other(as_alice, alice, bob):
+    other = Client()
+    other.post("/accounts/login/", {"username": "alice", "password": PASSWORD})
+    bobs = Client()
+    bobs.post("/accounts/login/", {"username": "bob", "password": PASSWORD})
+    mine = SignIn.objects.get(session_key=other.session.session_key)
+    foreign = SignIn.objects.get(user=bob)
+    assert as_alice.post(f"/settings/sessions/{mine.pk}/end/").status_code == 302
+    assert as_alice.post(f"/settings/sessions/{foreign.pk}/end/").status_code == 404
+    assert other.get("/").status_code == 302
+    assert bobs.get("/").status_code == 200
+    assert as_alice.get("/").status_code == 200
+
+
+def test_shows_a_key_once_and_keeps_no_copy(as_alice, alice):
+    answer = as_alice.post("/settings/keys/", {"name": "Backup", "scopes": ["read"]})
+    secret = answer.context["secret"]
+    assert secret in answer.content.decode()
+    assert answer["Cache-Control"] == "no-store"
+    assert secret not in as_alice.get("/settings/").content.decode()
+    found = authenticate.from_request_headers(f"Bearer {secret}", None)
+    assert found is not None
+    assert found.scopes == {"read"}
+
+
+def test_nobody_makes_a_key_with_more_than_they_may(as_alice):
+    answer = as_alice.post("/settings/keys/", {"name": "Root", "scopes": ["read", "admin"]})
+    assert not answer.context["secret"]
+    assert not ApiKey.objects.exists()
+
+
+def test_revokes_my_key_and_no_other(as_alice, alice, bob):
+    mine, secret = authenticate.make_key(alice, "mine")
+    foreign, _ = authenticate.make_key(bob, "his")
+    assert as_alice.post(f"/settings/keys/{mine.pk}/revoke/").status_code == 302
+    assert as_alice.post(f"/settings/keys/{foreign.pk}/revoke/").status_code == 404
+    with pytest.raises(authenticate.InvalidKey):
+        authenticate.from_request_headers(f"Bearer {secret}", None)
