@@ -101,6 +101,8 @@ async def subscribe(request: Request, sink: Sink) -> tuple[str, Subscription, li
     """Register and open a subscription. Returns its connection, itself, and what to say first. Raises Refused."""
     board = switchboard.of_loop()
     subscription = Subscription(board, request.visitor.credential, sink)
+    if not request.query.topics:
+        subscription.implied = frozenset(request.visitor.implied)
     try:
         connection = board.register(subscription)
     except switchboard.TooManyConnections:

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 PAGE: Final = 200
 """Events read from the log at a time."""
-_RETRY: Final = 1.0
+_RETRY: Final = 0.5
 """Seconds until a read that failed is tried again."""
 
 
@@ -47,6 +47,8 @@ class Subscription:
         self.positions: dict[str, int] = {}
         self.own: str | None = None
         """The address's own subject: losing it ends the connection, losing another topic is `revoked`."""
+        self.implied: frozenset[str] | None = None
+        """What the address serves unasked, where that depends on the person; None where it does not."""
         self.epoch = ""
         self._board = board
         self._sink = sink
@@ -166,6 +168,11 @@ class Subscription:
             self.positions[name] = head
             self._sink.push(Reset(name, head, "epoch"))
 
+    def look_again(self) -> None:
+        """Compare every position with its line once more."""
+        self._behind.update(dict.fromkeys(self.positions))
+        self._hurry()
+
     def room(self) -> None:
         """The sink has room again."""
         self._hurry()
@@ -209,7 +216,11 @@ class Subscription:
         """Bring one topic up to its line. Returns False when the sink is full."""
         while name in self._behind:
             position = self.positions[name]
-            if position >= self._board.known(name):
+            known = self._board.known(name)
+            if known < 0:
+                await asyncio.sleep(_RETRY)  # the line has not heard where its log stands
+                continue
+            if position >= known:
                 del self._behind[name]  # no await since the comparison: live from the next event on
                 return True
             if not await self._read_page(name):

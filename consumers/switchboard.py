@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import logging
 import random
+import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -37,7 +38,11 @@ PULSE: Final = 1.0
 RECHECK: Final = 3.0
 """Seconds between asking anew about every session, key and right: `.update()`, expiry and raw SQL tell nobody."""
 MIRROR: Final = 10.0
+LINGER: Final = 5.0
+"""Seconds a line without readers is kept: a long poll comes back at once, and joining costs round trips."""
 PAGE: Final = 500
+AGAIN: Final = 1.0
+"""Seconds until something that failed is tried again."""
 EARLY: Final = 1000
 """Events a line keeps that came too early; more are read from the log anyway."""
 TURN: Final = 200
@@ -61,6 +66,7 @@ class Line:
         self.known = -1  # until the head was read for the first time
         self.readers: dict[Subscription, None] = {}
         self.joined = asyncio.Event()
+        self.idle_since = 0.0
         self._board = board
         self._early: dict[int, LoggedEvent] = {}
         self._head = 0
@@ -180,13 +186,15 @@ class Switchboard:
         return len(self._subscriptions)
 
     async def _keep(self, work: Callable[[], Any]) -> None:
-        """Run one of the board's loops; one that fails starts again."""
+        """Run one of the board's loops; one that fails starts again. The same failure is logged once."""
+        said = ""
         while True:
             try:
                 await work()
             except Exception as error:  # noqa: BLE001 - Redis or the database is away; the next round may find it
-                logger.warning("%s: %s", getattr(work, "__name__", "work"), error)
-                await asyncio.sleep(1)
+                if said != (said := f"{getattr(work, '__name__', 'work')}: {error!r}"):
+                    logger.warning("%s; trying again", said)
+                await asyncio.sleep(AGAIN)
 
     # --- clients ----------------------------------------------------------------------------------------------
 
@@ -237,9 +245,8 @@ class Switchboard:
             if line is None:
                 continue
             line.readers.pop(subscription, None)
-            if not line.readers and name != topics.ACCESS:
-                del self._lines[name]
-                self._changed.set()
+            if not line.readers:
+                line.idle_since = time.monotonic()
 
     def known(self, name: str) -> int:
         line = self._lines.get(name)
@@ -315,22 +322,29 @@ class Switchboard:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            if not self.channel:
-                continue
-            for name in self._joined - self._lines.keys():
-                self._joined.discard(name)
-                await backend.group_discard(name, self.channel)
-            for name in self._lines.keys() - self._joined:
-                await backend.group_add(name, self.channel)
-                self._joined.add(name)
-            for name, line in self._lines.items():
-                if name in self._joined:
-                    line.joined.set()
+            if self.channel:
+                try:
+                    await self._reconcile(backend)
+                except BaseException:
+                    self._changed.set()  # what is not done yet is tried again
+                    raise
+
+    async def _reconcile(self, backend: Any) -> None:
+        for name in self._joined - self._lines.keys():
+            self._joined.discard(name)
+            await backend.group_discard(name, self.channel)
+        for name in self._lines.keys() - self._joined:
+            await backend.group_add(name, self.channel)
+            self._joined.add(name)
+        for name, line in self._lines.items():
+            if name in self._joined:
+                line.joined.set()
 
     # --- the pulse --------------------------------------------------------------------------------------------
 
     async def _pulse(self) -> None:
         while True:
+            self._drop_idle()
             names = list(self._lines)
             standing = await in_database(_look, names)
             behind = [
@@ -351,6 +365,13 @@ class Switchboard:
             self._pulse_now.clear()
             await asyncio.sleep(NEIGHBOUR)
 
+    def _drop_idle(self) -> None:
+        long_ago = time.monotonic() - LINGER
+        for name, line in list(self._lines.items()):
+            if not line.readers and line is not self._access and line.idle_since < long_ago:
+                del self._lines[name]
+                self._changed.set()
+
     def _join_anew(self, names: Collection[str]) -> None:
         """Behind the log: perhaps just a message in flight, perhaps the layer forgot the group."""
         self._joined.difference_update(names)
@@ -363,8 +384,8 @@ class Switchboard:
             line.restart(reached[name].head if name in reached else -1)
         for subscription in list(self._subscriptions.values()):
             if subscription.epoch == epoch:
-                continue
-            if reached.keys() >= set(subscription.topics):
+                subscription.look_again()  # it came before its lines knew
+            elif reached.keys() >= set(subscription.topics):
                 subscription.renew(epoch, reached)
             else:  # it joined something while the pulse was reading
                 subscription.end(Close.RESTARTING)
@@ -400,8 +421,16 @@ class Switchboard:
         ]
         try:
             await self._recheck(concerned)
+            await self._recheck_implied([one for one in concerned if one.implied is not None])
         except Exception:
             logger.exception("Rights could not be asked; the next round does")
+
+    async def _recheck_implied(self, concerned: list[Subscription]) -> None:
+        """Who may read more than when they came, such as a new team's topic, comes back and has it."""
+        for subscription in concerned:
+            now = await in_database(audience.default_topics, subscription.credential.user_id)
+            if subscription.implied is not None and not subscription.implied.issuperset(now):
+                subscription.end(Close.RESTARTING)
 
     async def _recheck(self, concerned: list[Subscription]) -> None:
         if not concerned:

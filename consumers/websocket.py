@@ -75,6 +75,9 @@ class SignedInSocket(AsyncWebsocketConsumer):
             await self.leave(refusal.code)
         except StopConsumer:
             raise
+        except DatabaseError as error:
+            logger.warning("A socket ends, the database is away (%s)", type(error).__name__)
+            await self.leave(Close.FAULT)
         except Exception:
             logger.exception("A socket failed")
             await self.leave(Close.FAULT)
@@ -88,8 +91,6 @@ class SignedInSocket(AsyncWebsocketConsumer):
             )
         except InvalidKey:
             raise Refused(Close.NOT_SIGNED_IN) from None
-        except DatabaseError:
-            raise Refused(Close.FAULT) from None
         if visitor is None:
             raise Refused(Close.NOT_SIGNED_IN)
         if visitor.credential.key_id is None and not door.origin_is_ours(headers):
@@ -161,6 +162,8 @@ class HubSocket(SignedInSocket):
         board = switchboard.of_loop()
         subscription = Subscription(board, visitor.credential, self)
         subscription.own = self.subject(visitor)
+        if subscription.own is None:
+            subscription.implied = frozenset(visitor.implied)
         implied = [
             *([subscription.own] if subscription.own else self.implied(visitor)),
             *self.groups,

@@ -312,6 +312,20 @@ async def test_leaving_a_team_ends_its_topic_and_nothing_else(server, key, trans
         assert heard.offsets(shared) == [1]
 
 
+@pytest.mark.parametrize("transport", ["websocket", "stream", "long-poll"])
+async def test_who_joins_a_team_is_told_to_come_back_and_then_reads_it(server, key, transport):
+    alice = await in_database(newcomer)
+    team = await in_database(Group.objects.create, name=f"team of {alice.username}")
+    headers = await in_database(key, alice)
+    async with listening(transport, server, headers=headers) as heard:
+        await asyncio.sleep(0.3)  # a long poll's second request is on its way
+        await in_database(alice.groups.add, team)
+        await heard.until(lambda heard: heard.turned in {4012, 503, 0})
+    async with listening(transport, server, headers=headers, cursor=heard.cursor) as again:
+        await in_database(publish, topics.team(team.pk), 1)
+        await again.until(lambda heard: heard.offsets(topics.team(team.pk)) == [1])
+
+
 @every_transport
 @pytest.mark.parametrize("loss", ["key revoked", "account deactivated", "account updated silently"])
 async def test_losing_access_ends_the_connection_within_seconds(server, key, transport, loss):
