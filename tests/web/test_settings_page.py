@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.test import Client
 
@@ -18,7 +20,7 @@ def as_alice(client: Client, alice, admin):
     return client
 
 
-def save(client, **changes):
+def save(client: Client, **changes: str) -> Any:
     return client.post("/settings/", CHOICES | changes)
 
 
