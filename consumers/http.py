@@ -104,7 +104,7 @@ async def subscribe(request: Request, sink: Sink) -> tuple[str, Subscription, li
     if not request.query.topics:
         subscription.implied = frozenset(request.visitor.implied)
     try:
-        connection = board.register(subscription)
+        connection = await board.register(subscription)
     except switchboard.TooManyConnections:
         raise Refused(
             429, "too_many", "You have too many connections.", [(b"retry-after", b"10")]

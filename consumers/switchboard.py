@@ -8,6 +8,7 @@ the log itself every second, so that a layer that is silent costs latency and ne
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import random
@@ -143,6 +144,7 @@ class Switchboard:
         self._epoch = ""
         self._joined: set[str] = set()
         self._changed = asyncio.Event()
+        self._has_channel = asyncio.Event()
         self._pulse_now = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._to_hand: dict[str, None] = {}
@@ -198,9 +200,11 @@ class Switchboard:
 
     # --- clients ----------------------------------------------------------------------------------------------
 
-    def register(self, subscription: Subscription) -> str:
+    async def register(self, subscription: Subscription) -> str:
         """Returns the connection's name, which `events.send` understands. Raises TooManyConnections."""
-        self.start()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(JOIN):
+                await self._has_channel.wait()
         user_id = subscription.credential.user_id
         if self._per_person.get(user_id, 0) >= MOST_CONNECTIONS:
             raise TooManyConnections
@@ -278,7 +282,9 @@ class Switchboard:
 
     async def _listen(self) -> None:
         backend = layer.current()
-        self.channel = await backend.new_channel()
+        if not self.channel:
+            self.channel = await backend.new_channel()
+            self._has_channel.set()
         self._joined.clear()
         self._changed.set()
         for turn in itertools.count(1):
@@ -289,7 +295,10 @@ class Switchboard:
             except Exception as error:  # noqa: BLE001 - not from us: another key, forged, or damaged
                 logger.warning("A layer message was refused (%s)", type(error).__name__)
                 continue
-            self._take(message)
+            try:
+                self._take(message)
+            except (KeyError, TypeError, ValueError) as error:
+                logger.warning("A layer message was malformed (%r)", error)
             if turn % TURN == 0:
                 await asyncio.sleep(0)
 

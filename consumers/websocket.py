@@ -175,7 +175,7 @@ class HubSocket(SignedInSocket):
         ):
             raise Refused(Close.FORBIDDEN)
         try:
-            self.connection = board.register(subscription)
+            self.connection = await board.register(subscription)
         except switchboard.TooManyConnections:
             raise Refused(Close.TOO_MANY) from None
         self.subscription = subscription

@@ -95,6 +95,11 @@ class PubSubLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
         )
         self._breaker = _Breaker()
 
+    async def new_channel(self, prefix: str = "specific.") -> str:
+        mark_receiving()
+        name: str = await self._get_layer().new_channel(prefix)
+        return name
+
     async def send(self, channel: str, message: Message) -> None:
         await self._publish([(channel, self.serialize(message))])
 
@@ -132,6 +137,11 @@ class CoreLayer(RedisChannelLayer):  # type: ignore[misc]
             symmetric_encryption_keys=[settings.HUB_LAYER_KEY],
         )
         self._breaker = _Breaker()
+
+    async def new_channel(self, prefix: str = "specific") -> str:
+        mark_receiving()
+        name: str = await super().new_channel(prefix)
+        return name
 
     async def send(self, channel: str, message: Message) -> None:
         with self._breaker:

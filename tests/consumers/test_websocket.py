@@ -313,6 +313,21 @@ async def test_one_connection_can_be_told_something_alone(hub_server):
         await in_database(events.send, "gone~1", "report.ready", {})
 
 
+async def test_the_very_first_connections_can_be_told_alone_too(live_tables):
+    from tests.live import live_server
+
+    _, headers = await someone()
+    with live_server("daphne") as server:
+        async with AsyncExitStack() as stack:
+            sockets = await asyncio.gather(
+                *(stack.enter_async_context(connect(server, "/ws/", headers)) for _ in range(4))
+            )
+            for socket in sockets:
+                name = (await hear(socket))["connection"]
+                await in_database(events.send, name, "report.ready", {"to": name})
+                assert (await hear(socket))["data"] == {"to": name}
+
+
 async def test_a_restart_tells_the_sockets_to_come_back(live_tables):
     from tests.live import live_server
 

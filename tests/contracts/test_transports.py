@@ -255,6 +255,9 @@ async def test_lost_doubled_late_and_forged_layer_messages_cost_no_data(
             messages[4],  # 5 without 4
             {"type": "websocket.receive", "text": "{}"},
             {"type": "no.such.kind"},
+            {"type": "hub.event"},
+            {"type": "hub.event", "epoch": now, "event": {"topic": own}},
+            {"type": "hub.whisper", "whisper": None},
         ]:
             await layer.current().group_send(own, message)
         await heard.until(lambda heard: len(heard.offsets(own)) >= 6)
