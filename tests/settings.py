@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 _home = Path(tempfile.mkdtemp(prefix="hubtest-"))
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
@@ -22,7 +23,8 @@ for _name in ("HUB_URL", "ALLOWED_HOSTS", "HUB_ORIGINS", "SECRET_KEY", "HUB_IS_S
 from hub.settings import *  # noqa: E402, F403
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # speed; never outside tests
-DATABASES["default"]["OPTIONS"].pop("pool", None)  # noqa: F405 - a pool's idle sessions would outlive the tests
+_options: Any = DATABASES["default"]["OPTIONS"]  # noqa: F405
+_options.pop("pool", None)  # a pool's idle sessions would outlive the tests
 STORAGES = {
     **STORAGES,  # noqa: F405
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers import protocol
-from consumers.protocol import BadFrame, Revoked, Whisper
+from consumers.protocol import BadFrame, Item, Revoked, Whisper
 from events.log import LoggedEvent
 
 AT = "2026-01-01T00:00:00.000000Z"
@@ -31,7 +31,13 @@ def test_an_event_frame_has_the_fields_of_the_table():
 
 
 def test_neighbouring_events_share_a_frame_and_keep_their_order():
-    items = [event(1), event(2), Whisper("user.1", "order.tick", {}), event(3), Revoked("user.1")]
+    items: list[Item] = [
+        event(1),
+        event(2),
+        Whisper("user.1", "order.tick", {}),
+        event(3),
+        Revoked("user.1"),
+    ]
     frames = [json.loads(text) for text in protocol.frames(items)]
     assert [[one["offset"] for one in frame] for frame in frames[:1]] == [[1, 2]]
     assert [frame["op"] for frame in frames[1:]] == ["whisper", "event", "revoked"]

@@ -90,7 +90,7 @@ async def test_subscribe_and_unsubscribe(hub_server):
         welcome = await hear(socket)
         answer = await ask(socket, op="subscribe", topic=own, cursor=1, ref=1)
         assert answer["data"] == {"topic": own, "offset": 1, "epoch": welcome["epoch"]}
-        missed = await hear(socket)
+        missed: Any = await hear(socket)
         assert [event["offset"] for event in missed] == [2, 3]
         assert (await ask(socket, op="unsubscribe", topic=own, ref=2))["data"] == {}
         await in_database(events.publish, own, "order.late", {})

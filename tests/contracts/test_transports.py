@@ -246,7 +246,7 @@ async def test_lost_doubled_late_and_forged_layer_messages_cost_no_data(
         messages = [
             {"type": "hub.event", "epoch": now, "event": event.as_dict()} for event in logged
         ]
-        forged = {**messages[0]["event"], "offset": 7, "type": "order.forged"}
+        forged = {**logged[0].as_dict(), "offset": 7, "type": "order.forged"}
         for message in [
             messages[2],  # 3 before 1
             messages[0],

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 import pytest
 import redis
 from asgiref.sync import async_to_sync
 from channels.layers import channel_layers
+from django.conf import settings
 from django.db import connection
 
 import events
@@ -31,7 +33,7 @@ def backend(request: pytest.FixtureRequest, settings):
 
 
 def connections_made() -> int:
-    with redis.Redis.from_url(redis_client.settings.REDIS_URL) as client:
+    with redis.Redis.from_url(settings.REDIS_URL) as client:
         return int(client.info("stats")["total_connections_received"])
 
 
@@ -88,7 +90,8 @@ async def test_what_goes_over_redis_is_encrypted(backend):
     seen: list[bytes] = []
 
     def watch(started: threading.Event) -> None:
-        with redis.Redis.from_url(redis_client.settings.REDIS_URL).monitor() as monitor:
+        client: Any = redis.Redis.from_url(settings.REDIS_URL)
+        with client.monitor() as monitor:
             started.set()
             for command in monitor.listen():
                 seen.append(command["command"].encode())
@@ -100,7 +103,7 @@ async def test_what_goes_over_redis_is_encrypted(backend):
     thread.start()
     await asyncio.to_thread(started.wait, 5)
     await backend.group_send("group.sales", {"type": "hub.event", "text": "salary list"})
-    with redis.Redis.from_url(redis_client.settings.REDIS_URL) as client:
+    with redis.Redis.from_url(settings.REDIS_URL) as client:
         client.echo("STOP")
     await asyncio.to_thread(thread.join, 5)
     assert len(seen) > 1
