@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from events import publish
 from notifications import announcements, inbox, notify
-from tests.live import newcomer
+from tests.live import live_server, newcomer
 from tests.people import PASSWORD
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
@@ -344,6 +344,21 @@ def test_lists_and_forms_work_without_javascript(context_for, aside):
     page.locator(".post", has_text=title).get_by_role("link", name="Remove").click()
     page.get_by_role("button", name="Remove").click()
     expect(page.locator(".post-title", has_text=title)).to_have_count(0)
+
+
+def test_a_lost_connection_is_said_quietly_and_nothing_is_missed(page_for, aside):
+    with live_server(static=True) as server:
+        page = page_for("alice", server=server)
+        page.goto("/inbox/")
+        wait_until_live(page)
+        bar = page.locator("hub-connection")
+        expect(bar).to_be_hidden()
+        server.streams.kill()
+        expect(bar).to_contain_text("Reconnecting… you’ll get what you missed")
+        aside(tell, page.context.user, "While nobody listened")
+        server.streams.start()
+        expect(row(page, "While nobody listened")).to_be_visible(timeout=40_000)
+        expect(bar).to_be_hidden()
 
 
 def test_the_page_shows_what_a_reset_brings(page_for, aside):
