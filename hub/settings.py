@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -118,6 +119,8 @@ CHANNEL_LAYERS = {
 
 CELERY_BROKER_URL = env.broker(REDIS_URL)
 CELERY_BROKER_TRANSPORT_OPTIONS = {
+    # Two installations on one Redis must not take each other's tasks.
+    "global_keyprefix": f"hub-{sha256(HUB_LAYER_KEY.encode()).hexdigest()[:12]}:",
     "visibility_timeout": 3600,  # seconds; longer than any task may run
     "socket_connect_timeout": 2,
     "socket_timeout": 5,

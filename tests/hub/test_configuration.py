@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from events import redis_client
 from hub import env
 from hub.local import redis as local_redis
 
@@ -135,6 +137,11 @@ def test_the_redis_password_comes_from_its_file(
     monkeypatch.setenv("HUB_X", "redis://redis:6379/0")
     address = env.redis("HUB_X", "", str(tmp_path / "password"))
     assert address == "redis://:p%2Fw@redis:6379/0"
+
+
+def test_tasks_bear_the_mark_of_this_installation() -> None:
+    prefix = settings.CELERY_BROKER_TRANSPORT_OPTIONS["global_keyprefix"]
+    assert prefix == f"{redis_client.prefix()}:"
 
 
 def test_mail_goes_where_the_address_says() -> None:
