@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 
+from accounts import setup
 from notifications import announcements, notify
 from tests.people import PASSWORD
 
@@ -99,3 +100,15 @@ def _inline_scripts(text: str) -> list[str]:
         for part in text.split("<script")[1:]
         if "src=" not in part.partition(">")[0] and "application/json" not in part.partition(">")[0]
     ]
+
+
+def test_a_hub_without_an_administrator_leads_to_its_first_run_page_once(client):
+    assert client.get("/")["Location"].startswith("/accounts/login/")
+    assert client.get("/accounts/login/")["Location"] == "/accounts/setup/"
+    form = {"username": "root", "password1": PASSWORD, "password2": PASSWORD}
+    token = setup.issue_token()
+    assert client.post("/accounts/setup/", form | {"token": "guessed"}).status_code == 200
+    assert client.get("/").status_code == 302
+    assert client.post("/accounts/setup/", form | {"token": token})["Location"] == "/"
+    assert client.get("/").status_code == 200
+    assert client.get("/accounts/setup/").status_code == 404
