@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import orjson
 from django.db import connection
-from django.db.models import F, Max
+from django.db.models import Count, F, Max
+from django.db.models.functions import TruncMinute
 from django.utils import timezone
 
 from events import epoch as epochs
@@ -127,11 +128,15 @@ def per_minute(names: Collection[str], minutes: int = 60) -> list[tuple[datetime
     last = timezone.now().astimezone(UTC).replace(second=0, microsecond=0)
     counts = {last - timedelta(minutes=back): 0 for back in range(minutes - 1, -1, -1)}
     first = next(iter(counts))
-    stamps = Event.objects.filter(topic__in=names, offset__isnull=False, at__gte=first)
-    for at in stamps.values_list("at", flat=True).iterator(2000):
-        minute = at.astimezone(UTC).replace(second=0, microsecond=0)
+    found = (
+        Event.objects.filter(topic__in=names, offset__isnull=False, at__gte=first)
+        .order_by()
+        .values_list(TruncMinute("at", tzinfo=UTC))
+        .annotate(Count("id"))
+    )
+    for minute, count in found:
         if minute in counts:
-            counts[minute] += 1
+            counts[minute] += count
     return list(counts.items())
 
 

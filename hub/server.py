@@ -6,6 +6,7 @@
   client that saw 1006 sends the same frame again, for ever.
 - Daphne buffers without limit what a client does not read. Here every connection has a `Flow` in its scope that says
   when the transport's buffer is full, by Twisted's own producer interface.
+- A body over Django's own limit is answered 413 without being kept.
 - On SIGTERM every socket is closed with 4012 before the applications are cancelled.
 """
 
@@ -22,8 +23,12 @@ from typing import Any, Final
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
 
+import orjson
+from django.conf import settings
+
 # isort: off
 from daphne.server import Server as DaphneServer  # first: it installs Twisted's reactor
+from daphne.http_protocol import WebRequest
 from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import defer, interfaces
 from zope.interface import implementer
@@ -36,6 +41,8 @@ from consumers.protocol import MAX_FRAME, Close
 
 logger = logging.getLogger(__name__)
 
+MOST_DROPPED: Final = 64 * 1024 * 1024
+"""Bytes of a body over the limit that are read, so that the client hears why, before its connection is cut."""
 FAREWELL: Final = 2.0
 """Seconds for the sockets to take their closing frame when the server stops."""
 
@@ -75,6 +82,41 @@ class HubWebSocket(WebSocketProtocol):  # type: ignore[misc]
             self.sendCloseFrame(code=code)  # Autobahn's sendClose refuses 1011
         else:
             super().serverClose(code)
+
+
+class HubRequest(WebRequest):  # type: ignore[misc]
+    """A request whose body never takes more memory than Django would accept; the rest is read and dropped.
+
+    Daphne hands an application the whole body before it can refuse, whoever sends it.
+    """
+
+    received = 0
+    too_large = False
+
+    def gotLength(self, length: int | None) -> None:
+        self.too_large = length is not None and length > settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        super().gotLength(0 if self.too_large else length)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self.received += len(data)
+        self.too_large = self.too_large or self.received > settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        if self.received > MOST_DROPPED:
+            self.channel.transport.abortConnection()
+        elif not self.too_large:
+            super().handleContentChunk(data)
+
+    def process(self) -> Any:
+        if not self.too_large:
+            return super().process()
+        detail = (
+            f"A request may hold {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes; nothing was changed."
+        )
+        self.setResponseCode(413)
+        self.setHeader(b"content-type", b"application/json")
+        self.setHeader(b"connection", b"close")
+        self.write(orjson.dumps({"error": {"code": "too_large", "detail": detail}}))
+        self.finish()
+        return None
 
 
 class Server(DaphneServer):  # type: ignore[misc]
@@ -132,6 +174,14 @@ def serve(endpoint: str, *, behind_proxy: bool) -> int:
 
     def ready() -> None:
         server.ws_factory.protocol = HubWebSocket
+        build = server.http_factory.buildProtocol
+
+        def build_limited(address: Any) -> Any:
+            protocol = build(address)
+            protocol.requestFactory = HubRequest
+            return protocol
+
+        server.http_factory.buildProtocol = build_limited
         server.ws_factory.setProtocolOptions(failByDrop=False)
         # What exists now stays: keep it out of every later collection, and collect less often, since each
         # connection is a few hundred objects that live as long as it does.
