@@ -87,6 +87,7 @@ class Command(BaseCommand):
         environ = dict(os.environ, HUB_PORT=str(port))
         environ.setdefault("HUB_LOG", "text")
         environ["PYTHONUNBUFFERED"] = "1"
+        environ["CELERY_SKIP_CHECKS"] = "1"  # they load every page, which a worker never shows
         if settings.HUB_OWN_REDIS:
             own = Child(
                 "redis", redis_command(settings.HUB_DATA_DIR), environ, self._say, loud=loud
