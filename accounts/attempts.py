@@ -2,7 +2,8 @@
 
 Two counts: one account from one address, and one address over all accounts. A few tries are free, then each
 further one closes the door for twice as long, up to `LONGEST`. Nothing sleeps and nothing is locked for good: an
-attempt at a closed door is refused at once, unchecked and uncounted. The account stays open from every other
+attempt at a closed door is refused at once, unchecked and uncounted, a right password takes back all that its
+attempt did, and half of what was counted is forgotten with every `HALF_LIFE`. The account stays open from every other
 address, and a place from which it was signed in to before is held only against its own wrong passwords, not
 against those of its neighbours behind the same address.
 """
@@ -12,11 +13,13 @@ from __future__ import annotations
 import hashlib
 import math
 import unicodedata
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import Case, F, Value, When
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from accounts.models import Place
@@ -28,6 +31,8 @@ FREE_PER_ADDRESS: Final = 30
 """The same over all accounts: an office shares one address."""
 LONGEST: Final = 300
 """Seconds; the longest that one wrong password closes the door."""
+HALF_LIFE: Final = timedelta(hours=1)
+"""Typing errors of an office add up over a day; a guesser's come within minutes."""
 FORGOTTEN: Final = timedelta(days=1)
 KNOWN: Final = timedelta(days=90)
 
@@ -42,7 +47,18 @@ class Closed(Exception):
         self.wait = wait
 
 
-def begin(username: str, address: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One that was counted, so that it can be taken back."""
+
+    account: str
+    where: str
+    closed_everybody: datetime | None
+    """Until when it closed the door of the whole address."""
+    counts_for_everybody: bool
+
+
+def begin(username: str, address: str) -> Attempt:
     """Call before checking a password; raises Closed.
 
     The attempt counts as failed from now on, until `succeed`: guesses sent side by side can't all pass
@@ -61,18 +77,19 @@ def begin(username: str, address: str) -> None:
                 raise Closed(math.ceil((row.closed_until - now).total_seconds()))
         for row in counted:
             _count(row, now)
+    return Attempt(account, where, rows[_EVERYBODY].closed_until, len(counted) > 1)
 
 
-def succeed(username: str, address: str) -> None:
+def succeed(attempt: Attempt) -> None:
     """The password was right: this place is known now, and the attempt no failure."""
-    now = timezone.now()
-    account, where = _account(username), neighbourhood(address)
-    own = Place.objects.filter(account=account, address=where)
-    was_known = own.filter(succeeded_at__gt=now - KNOWN).exists()
-    own.update(failures=0, closed_until=None, succeeded_at=now)
-    if where and not was_known:
-        everybody = Place.objects.filter(account=_EVERYBODY, address=where, failures__gt=0)
-        everybody.update(failures=F("failures") - 1)
+    own = Place.objects.filter(account=attempt.account, address=attempt.where)
+    own.update(failures=0, closed_until=None, succeeded_at=timezone.now())
+    if attempt.counts_for_everybody:
+        still_closed_by_us = When(closed_until=attempt.closed_everybody, then=Value(None))
+        Place.objects.filter(account=_EVERYBODY, address=attempt.where).update(
+            failures=Greatest(F("failures") - 1, 0.0),
+            closed_until=Case(still_closed_by_us, default=F("closed_until")),
+        )
 
 
 def prune() -> int:
@@ -82,25 +99,29 @@ def prune() -> int:
     return stale.exclude(succeeded_at__gt=now - KNOWN).delete()[0]
 
 
-def delay(failures: int, free: int) -> int:
+def delay(failures: float, free: int) -> int:
     """Seconds that the door stays closed after so many failures."""
-    over = failures - free
+    over = round(failures) - free
     return 0 if over < 0 else min(2 ** min(over, 10), LONGEST)
 
 
 def _locked(account: str, where: str) -> dict[str, Place]:
     """The two rows, made if need be and locked in one order."""
     names = (_EVERYBODY, account)
-    Place.objects.bulk_create(
-        [Place(account=name, address=where) for name in names], ignore_conflicts=True
-    )
     rows = Place.objects.select_for_update().filter(address=where, account__in=names)
-    return {row.account: row for row in rows.order_by("account")}
+    while True:
+        Place.objects.bulk_create(
+            [Place(account=name, address=where) for name in names], ignore_conflicts=True
+        )
+        found = {row.account: row for row in rows.order_by("account")}
+        if len(found) == len(names):  # else `prune` took one between the two statements
+            return found
 
 
 def _count(row: Place, now: datetime) -> None:
     free = FREE_PER_ADDRESS if row.account == _EVERYBODY else FREE
-    row.failures = 1 if row.attempted_at < now - FORGOTTEN else row.failures + 1
+    passed = max(now - row.attempted_at, timedelta())
+    row.failures = row.failures * 0.5 ** (passed / HALF_LIFE) + 1
     wait = delay(row.failures, free)
     row.closed_until = now + timedelta(seconds=wait) if wait else None
     row.attempted_at = now

@@ -91,7 +91,8 @@ class Place(models.Model):
     account = models.CharField(max_length=64)
     """SHA-256 of the name as typed, folded: a password typed into the name field is not kept."""
     address = models.CharField(max_length=45)
-    failures = models.PositiveIntegerField(default=0)
+    failures = models.FloatField(default=0)
+    """As of `attempted_at`: it fades."""
     attempted_at = models.DateTimeField(default=timezone.now)
     closed_until = models.DateTimeField(null=True)
     succeeded_at = models.DateTimeField(null=True)

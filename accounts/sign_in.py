@@ -35,7 +35,7 @@ class Backend(ModelBackend):
             return super().authenticate(request, username, password, **kwargs)
         where = places.address(request)
         try:
-            attempts.begin(username, where)
+            attempt = attempts.begin(username, where)
         except attempts.Closed as closed:
             logger.warning("sign-in from %s refused for %d s", where or "?", closed.wait)
             request.hub_wait = closed.wait  # type: ignore[attr-defined]
@@ -44,7 +44,7 @@ class Backend(ModelBackend):
         if user is None:
             logger.warning("sign-in from %s failed", where or "?")
         else:
-            attempts.succeed(username, where)
+            attempts.succeed(attempt)
         return user
 
     async def aauthenticate(
