@@ -39,7 +39,10 @@ def renew() -> str:
 def check_mirror() -> bool:
     """Start a new epoch when this database is older than its mirror. Returns whether it did."""
     value = current()
-    if _given() >= _read_mirror().get(value, 0):
+    noted = _read_mirror().get(
+        value, 0
+    )  # before the database: whoever writes it later has read more there
+    if _given() >= noted:
         return False
     logger.warning("The database is older than %s says: starting a new epoch", _path())
     renew()

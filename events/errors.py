@@ -8,4 +8,4 @@ class InvalidEvent(ValueError):
 
 
 class EventTooLarge(InvalidEvent):
-    """The encoded data exceeds `publish.MAX_DATA`."""
+    """The encoded data exceeds `publishing.MAX_DATA`."""

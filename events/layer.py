@@ -9,15 +9,18 @@ so that nobody waits for a Redis that is away: what was not sent is delivered by
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 from weakref import WeakSet
 
+from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 from django.conf import settings
+from redis.exceptions import RedisError
 
 from events import redis_client
 
@@ -25,8 +28,17 @@ Message = dict[str, Any]
 
 REST: Final = 1.0
 """Seconds without another try after a send failed."""
+PER_ROUND_TRIP: Final = 50
+"""Messages in one pipeline: 50 of the largest are under 3 MiB, which Redis takes well within the time-out."""
 DEADLINE: Final = 2 * redis_client.TIMEOUT + 0.1
 """Seconds for one send of the core layer, which makes several round trips."""
+
+_KEEPALIVE: Final = {
+    getattr(socket, name): value
+    for name, value in {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}.items()
+    if hasattr(socket, name)
+}
+"""A connection whose other end vanished is noticed in half a minute, not in the kernel's two hours."""
 
 _receiving: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
 
@@ -49,14 +61,19 @@ def current() -> Any:
     return get_channel_layer()
 
 
-async def group_send_many(layer: Any, messages: Sequence[tuple[str, Message]]) -> None:
-    """Send each `(group, message)`, in order; in one round trip where the layer can."""
-    together = getattr(layer, "group_send_together", None)
-    if together is not None:
-        await together(messages)
-        return
+def group_send_many(messages: Sequence[tuple[str, Message]]) -> None:
+    """Send each `(group, message)`, in order, from synchronous code; in few round trips where the layer can."""
+    backend = current()
+    if isinstance(backend, PubSubLayer):
+        # Encrypted here, in the caller's thread: the loop that sends may be one that serves clients.
+        async_to_sync(backend.publish)(backend.pack(messages))
+    else:
+        async_to_sync(_one_by_one)(backend, messages)
+
+
+async def _one_by_one(backend: Any, messages: Sequence[tuple[str, Message]]) -> None:
     for group, message in messages:
-        await layer.group_send(group, message)
+        await backend.group_send(group, message)
 
 
 class _Breaker:
@@ -68,14 +85,16 @@ class _Breaker:
             raise LayerResting("Redis failed a moment ago")
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and issubclass(kind, Exception):
+        if kind is not None and issubclass(kind, (RedisError, OSError, TimeoutError)):
             self._closed_until = time.monotonic() + REST
 
 
 def _host() -> Message:
     # A connection that blocks waiting for messages is quiet for as long as nothing happens; redis-py's own
     # default of 5 s would take an idle one for dead.
-    tcp = {} if settings.REDIS_URL.startswith("unix://") else {"socket_keepalive": True}
+    tcp = {"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE}
+    if settings.REDIS_URL.startswith("unix://"):
+        tcp = {}
     return {
         "address": settings.REDIS_URL,
         "socket_timeout": None,
@@ -101,16 +120,20 @@ class PubSubLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
         return name
 
     async def send(self, channel: str, message: Message) -> None:
-        await self._publish([(channel, self.serialize(message))])
+        await self.publish([(channel, self.serialize(message))])
 
     async def group_send(self, group: str, message: Message) -> None:
-        await self.group_send_together([(group, message)])
+        await self.publish(self.pack([(group, message)]))
 
-    async def group_send_together(self, messages: Sequence[tuple[str, Message]]) -> None:
+    def pack(self, messages: Sequence[tuple[str, Message]]) -> list[tuple[str, bytes]]:
+        """What goes over Redis for each group message: its channel and its encrypted bytes."""
         mark = redis_client.prefix() + "__group__"
-        await self._publish(
-            [(mark + group, self.serialize(message)) for group, message in messages]
-        )
+        return [(mark + group, self.serialize(message)) for group, message in messages]
+
+    async def publish(self, payloads: Sequence[tuple[str, bytes]]) -> None:
+        """In as few round trips as fit the time-out."""
+        for start in range(0, len(payloads), PER_ROUND_TRIP):
+            await self._publish(payloads[start : start + PER_ROUND_TRIP])
 
     async def _publish(self, payloads: Sequence[tuple[str, bytes]]) -> None:
         with self._breaker:

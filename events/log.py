@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 from django.db import connection
-from django.db.models import Count, F, Max
+from django.db.models import Count, F, Max, Min
 from django.db.models.functions import TruncMinute
 from django.utils import timezone
 
@@ -148,9 +148,13 @@ def prune(days: int, count: int) -> int:
     cuts: dict[str, int] = {}
     for name, head in Topic.objects.filter(head__gt=F("floor") + count).values_list("name", "head"):
         cuts[name] = head - count
-    old = Event.objects.filter(offset__isnull=False, at__lt=timezone.now() - timedelta(days=days))
-    for name, offset in old.order_by().values_list("topic").annotate(Max("offset")):
-        cuts[name] = max(offset, cuts.get(name, 0))
+    cutoff = timezone.now() - timedelta(days=days)
+    numbered = Event.objects.filter(offset__isnull=False).order_by()
+    old = set(numbered.filter(at__lt=cutoff).values_list("topic", flat=True))
+    for name in old:  # `at` may run a little against the offsets: whatever is young enough stays
+        kept = numbered.filter(topic=name, at__gte=cutoff).aggregate(first=Min("offset"))["first"]
+        last = numbered.filter(topic=name).aggregate(last=Max("offset"))["last"] or 0
+        cuts[name] = max(kept - 1 if kept else last, cuts.get(name, 0))
     return sum(_drop(name, offset) for name, offset in sorted(cuts.items()))
 
 

@@ -38,7 +38,7 @@ return first
 _SWEEP: Final = """
 local gone = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
 if #gone == 0 then return {} end
-redis.call('ZREM', KEYS[1], unpack(gone))
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
 local here = {}
 for _, lease in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
     here[string.match(lease, '^[^/]+')] = true

@@ -15,7 +15,7 @@ from events.errors import EventTooLarge, InvalidEvent
 from events.models import Event
 
 MAX_DATA: Final = 32 * 1024
-"""Bytes of encoded data; two such events still fit one 64 KiB frame with room for their envelopes halved."""
+"""Bytes of encoded data: an event and its envelope fit a 64 KiB frame."""
 TYPE: Final = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)+", re.ASCII)
 _ROWS_PER_INSERT: Final = 500
 

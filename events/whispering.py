@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 from asgiref.sync import async_to_sync
 
 from events import layer
@@ -21,8 +22,8 @@ def whisper(topic: str, type: str, data: Mapping[str, Any]) -> None:
 
 async def awhisper(topic: str, type: str, data: Mapping[str, Any]) -> None:
     """`whisper` for async code."""
-    encode(data)
-    message = {"type": "hub.whisper", "whisper": {"topic": topic, "type": type, "data": dict(data)}}
+    whisper = {"topic": topic, "type": type, "data": _plain(data)}
+    message = {"type": "hub.whisper", "whisper": whisper}
     try:
         await layer.current().group_send(topic, message)
     except Exception as error:  # noqa: BLE001 - a hint may be lost
@@ -36,17 +37,21 @@ def send(connection: str, type: str, data: Mapping[str, Any]) -> None:
 
 async def asend(connection: str, type: str, data: Mapping[str, Any]) -> None:
     """`send` for async code."""
-    encode(data)
     channel, _, number = connection.rpartition("~")
     message = {
         "type": "hub.whisper",
         "connection": number,
-        "whisper": {"type": type, "data": dict(data)},
+        "whisper": {"type": type, "data": _plain(data)},
     }
     try:
         await layer.current().send(channel, message)
     except Exception as error:  # noqa: BLE001 - a hint may be lost
         logger.debug("whisper %s lost (%s)", type, type_name(error))
+
+
+def _plain(data: Mapping[str, Any]) -> Any:
+    """The data as its readers get it: times, UUIDs and the like are text, as in an event."""
+    return orjson.loads(encode(data))
 
 
 def type_name(error: Exception) -> str:

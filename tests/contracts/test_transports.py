@@ -236,11 +236,8 @@ async def test_lost_doubled_late_and_forged_layer_messages_cost_no_data(
     headers = await in_database(key, alice)
     now = await in_database(epoch.current)
 
-    async def silent(*_: object) -> None:
-        return None
-
     async with listening(transport, server, headers=headers) as heard:
-        monkeypatch.setattr(layer, "group_send_many", silent)
+        monkeypatch.setattr(layer, "group_send_many", lambda messages: None)
         await in_database(publish, own, 6)
         logged = await in_database(log.after, own, 0, 10)
         messages = [
