@@ -7,9 +7,12 @@ from typing import Any
 
 from django.core.asgi import get_asgi_application
 
+from hub import serving
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
 
 django = get_asgi_application()
+serving.bound_statements()
 
 from consumers import routing
 from consumers import scope as scopes

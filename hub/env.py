@@ -109,9 +109,15 @@ def database(url: str, data_dir: Path, password_file: str = "") -> dict[str, obj
         "PASSWORD": password,
         "HOST": query.pop("host", unquote(parts.hostname or "")),
         "PORT": str(parts.port or ""),
+        "CONN_HEALTH_CHECKS": True,  # a connection that a restart killed is replaced before it is lent
         "OPTIONS": {
             "pool": {"min_size": 0, "max_size": 16, "timeout": 2},
             "connect_timeout": 2,
+            "tcp_user_timeout": 3000,  # milliseconds; a host that vanished answers nothing at all
+            "keepalives": 1,
+            "keepalives_idle": 3,
+            "keepalives_interval": 1,
+            "keepalives_count": 3,
             "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=30s",
             **query,
         },
