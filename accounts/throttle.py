@@ -1,4 +1,4 @@
-"""How often one credential may call something: a leaky bucket in Redis, in this process while Redis is away."""
+"""How often one person may call something: a leaky bucket in Redis, in this process while Redis is away."""
 
 from __future__ import annotations
 
@@ -42,38 +42,49 @@ class TooFast(ApiError):
         super().__init__(429, f"Too fast: try again in {retry_after} s.", retry_after=retry_after)
 
 
-def limit(credential: Credential, name: str, per_minute: int) -> None:
-    """Count one call; raises TooFast beyond `per_minute` a minute. A full minute's worth may come at once."""
-    who = f"key:{credential.key_id}" if credential.key_id else f"user:{credential.user_id}"
-    wait = _take(f"{name}:{who}", per_minute)
+def limit(credential: Credential, name: str, per_minute: int, cost: int = 1) -> None:
+    """Count one call that weighs `cost`; raises TooFast beyond `per_minute` a minute.
+
+    A person has one bucket for a name, however many keys and sessions call. A full minute's worth may come at
+    once, and what weighs more than that counts as a full minute's worth.
+    """
+    wait = take(f"{name}:user:{credential.user_id}", per_minute, cost=cost)
     if wait > 0:
-        raise TooFast(max(1, math.ceil(wait)))
+        raise TooFast(wait)
 
 
-def _take(bucket: str, per_minute: int) -> float:
-    """Seconds to wait; 0: taken."""
+def take(bucket: str, most: int, seconds: int = 60, cost: int = 1) -> int:
+    """Whole seconds to wait; 0: taken. `most` fit into the bucket, and as many leak out in `seconds`."""
+    step, room = seconds / most * min(cost, most), float(seconds)
+    return math.ceil(_take(bucket, step, room))
+
+
+def _take(bucket: str, step: float, room: float) -> float:
     global _redis_after
     if time.monotonic() >= _redis_after:
         try:
-            return _take_from_redis(bucket, per_minute)
+            return _take_from_redis(bucket, step, room)
         except redis.RedisError:
             _redis_after = time.monotonic() + _GIVE_UP
-    return _take_here(bucket, per_minute)
+    return _take_here(bucket, step, room)
 
 
-def _take_from_redis(bucket: str, per_minute: int) -> float:
+def _take_from_redis(bucket: str, step: float, room: float) -> float:
     key = f"{redis_client.prefix()}:rate:{bucket}"
-    step = round(60_000_000 / per_minute)
-    wait: Any = redis_client.blocking().eval(_SCRIPT, 1, key, step, 60_000_000)
+    wait: Any = redis_client.blocking().eval(
+        _SCRIPT, 1, key, math.floor(step * 1_000_000), round(room * 1_000_000)
+    )
     return float(wait) / 1_000_000
 
 
-def _take_here(bucket: str, per_minute: int) -> float:
+def _take_here(bucket: str, step: float, room: float) -> float:
     now = time.monotonic()
     with _lock:
         empty = max(_local.pop(bucket, now), now)
-        wait = empty + 60 / per_minute - now - 60
-        _local[bucket] = empty if wait > 0 else empty + 60 / per_minute
+        wait = empty + step - now - room
+        if wait < 1e-6:  # what floating point makes of nothing
+            empty, wait = empty + step, 0.0
+        _local[bucket] = empty
         if len(_local) > _MOST_LOCAL:
             _local.popitem(last=False)
-    return max(wait, 0.0)
+    return wait

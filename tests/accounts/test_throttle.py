@@ -1,4 +1,4 @@
-"""One credential's calls are bounded, with Redis and without; notes of use wait for nobody."""
+"""One person's calls are bounded, with Redis and without; notes of use wait for nobody."""
 
 from __future__ import annotations
 
@@ -65,11 +65,32 @@ def test_it_refills_with_time(bucket: str) -> None:
     assert calls(10, bucket, 600) >= 3
 
 
-def test_each_credential_and_each_name_has_its_own(bucket: str) -> None:
+def test_each_person_and_each_name_has_its_own(bucket: str) -> None:
     assert calls(2, bucket, 1) == 1
     assert calls(2, bucket, 1, credential(2)) == 1
-    assert calls(2, bucket, 1, credential(1, key_id=1)) == 1
     assert calls(2, f"{bucket}2", 1) == 1
+
+
+def test_another_key_or_session_buys_nothing(bucket: str) -> None:
+    assert calls(2, bucket, 1, credential(1, key_id=1)) == 1
+    assert calls(1, bucket, 1, credential(1, key_id=2)) == 0
+    assert calls(1, bucket, 1) == 0
+
+
+def test_a_call_may_weigh_more(bucket: str) -> None:
+    throttle.limit(credential(), bucket, 10, cost=6)
+    with pytest.raises(throttle.TooFast) as refusal:
+        throttle.limit(credential(), bucket, 10, cost=6)
+    assert refusal.value.retry_after in {11, 12}
+    throttle.limit(credential(), bucket, 10, cost=4)
+    throttle.limit(credential(2), bucket, 10, cost=1000)
+    with pytest.raises(throttle.TooFast):
+        throttle.limit(credential(2), bucket, 10)
+
+
+def test_a_bucket_may_leak_slowly(bucket: str) -> None:
+    assert [throttle.take(bucket, 3, 3600) for _ in range(3)] == [0, 0, 0]
+    assert throttle.take(bucket, 3, 3600) in range(1190, 1201)
 
 
 def test_a_redis_that_is_away_is_not_asked_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
