@@ -7,11 +7,14 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.core import checks
+from django.db import DEFAULT_DB_ALIAS, router
 
+from accounts.api import OWN_PREFIXES
 from events import topics
 from events.publishing import TYPE
 from notifications import model_events, model_fields
 from notifications.model_events import Watch
+from notifications.models import Announcement
 
 _TYPE_MAX = 100 - len(".created")
 
@@ -22,8 +25,28 @@ def check_watches(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[che
         problem
         for each in model_events.every()
         if labels is None or each.model._meta.app_label in labels
-        for problem in (*_fields(each), *_names(each))
+        for problem in (*_place(each), *_fields(each), *_names(each))
     ]
+
+
+def _place(each: Watch[Any]) -> Iterator[checks.CheckMessage]:
+    label = each.model._meta.label
+    using = router.db_for_write(each.model)
+    if using != DEFAULT_DB_ALIAS:
+        yield checks.Error(
+            f"watch({label}): its rows are written in the database {using!r}, the log is in {DEFAULT_DB_ALIAS!r}.",
+            hint="Only what is in one database is committed together: publish() what matters of it yourself.",
+            obj=each.model,
+            id="hub_notifications.E005",
+        )
+    for field in each.model._meta.pk_fields:
+        if not model_fields.is_encodable(field):
+            yield checks.Warning(
+                f"watch({label}): its key, a {type(field).__name__}, is told as the text that str() makes of it.",
+                hint="Derive the field from the one it is stored as, such as CharField.",
+                obj=each.model,
+                id="hub_notifications.W002",
+            )
 
 
 def _fields(each: Watch[Any]) -> Iterator[checks.CheckMessage]:
@@ -54,6 +77,13 @@ def _names(each: Watch[Any]) -> Iterator[checks.CheckMessage]:
             hint="Give watch() a type=: lower-case words joined by dots, such as 'orders.order'.",
             obj=each.model,
             id="hub_notifications.E003",
+        )
+    elif each.type.partition(".")[0] in OWN_PREFIXES and each.model is not Announcement:
+        yield checks.Error(
+            f"watch({label}) would publish events of the type {each.type!r}.created; the hub's own begin so.",
+            hint="Give watch() a type= with another first word, such as 'shop.message'.",
+            obj=each.model,
+            id="hub_notifications.E006",
         )
     if not isinstance(each.topic, str):
         return

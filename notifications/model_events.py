@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Literal, TypeVar, cast
 
 import orjson
+from django.contrib.auth.models import Group
 from django.core.exceptions import ImproperlyConfigured
-from django.db import router, transaction
-from django.db.models import Model, QuerySet
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, router, transaction
+from django.db.models import Field, Model, QuerySet
 from django.db.models.signals import post_delete, post_save, pre_delete
 
 from events import publish_many, topics
@@ -21,10 +23,14 @@ from notifications import content, model_fields, notifying
 from notifications.models import TITLE_MAX
 from notifications.notifying import Draft, People
 
+logger = logging.getLogger(__name__)
+
 M = TypeVar("M", bound=Model)
+T = TypeVar("T")
 Change = Literal["created", "updated", "deleted"]
 
 _EVENTS_PER_INSERT: Final = 1000
+_ROWS_PER_LOOK: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +82,18 @@ class Outbox:
             notifying.deliver(self.letters)
 
 
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """One deletion with all that it takes along."""
+
+    held: dict[tuple[type[Model], Any], Model]
+    """The watched rows of it, as they are stored and locked."""
+    outbox: Outbox = field(default_factory=Outbox)
+
+
 _watches: dict[type[Model], Watch[Any]] = {}
-_deletions: ContextVar[tuple[Outbox, int] | None] = ContextVar("hub_deletions", default=None)
-"""Where the deletions of one `QuerySet.delete()` gather, and under how many savepoints that runs."""
+_deletion: ContextVar[Deletion | None] = ContextVar("hub_deletion", default=None)
+"""The innermost one under way: a signal handler may delete something else in the middle of another."""
 
 
 def watch(
@@ -102,7 +117,9 @@ def watch(
     `title` is cut to one line of 200 characters, an unsafe `url` is left out (and always of what is deleted), and
     fields that do not fit 32 KiB are left out and named in `omitted`. `notify(instance, change)` returns the people who get
     an inbox row with that title and link. These callables run inside the transaction of the change and get the row
-    as the database has it, which is not always the very object that was saved; what they raise undoes the change.
+    as the database has it, which is not always the very object that was saved. What `title`, `url` and `notify` raise is
+    logged and that part left out: no row is lost for its caption. What `topic` and `data` raise undoes the change, and so
+    does an error of the database, after which nothing could be kept.
 
     Saving through a proxy or a multi-table child of `model` is an event of `model`; a change of the parent's row alone is none
     of a watched child. `type` replaces `<app>.<model>`, `data(instance, change)` the whole data. Raw SQL and
@@ -147,11 +164,20 @@ def watches_of(model: type[Model]) -> list[Watch[Any]]:
     return [_watches[each] for each in model.__mro__ if each in _watches]
 
 
+def require_database_of_log(model: type[Model], using: str) -> None:
+    """Row and event can only come together in one database: refuse the others before anything is written."""
+    if using != DEFAULT_DB_ALIAS:
+        raise ImproperlyConfigured(
+            f"{model._meta.label} is watched and was to be written in the database {using!r}: "
+            f"the log is in {DEFAULT_DB_ALIAS!r}, and no transaction spans both."
+        )
+
+
 def rows(model: type[M], using: str, keys: Iterable[Any]) -> Iterator[M]:
     """The rows as they are in the database now, whatever the model's managers hide."""
     wanted = list(keys)
-    for start in range(0, len(wanted), _EVENTS_PER_INSERT):
-        chunk = wanted[start : start + _EVENTS_PER_INSERT]
+    for start in range(0, len(wanted), _ROWS_PER_LOOK):
+        chunk = wanted[start : start + _ROWS_PER_LOOK]
         yield from QuerySet(model, using=using).filter(pk__in=chunk).order_by("pk")
 
 
@@ -163,26 +189,37 @@ def locked_rows(model: type[M], using: str, keys: Iterable[Any]) -> dict[Any, M]
 
 
 @contextmanager
-def gathering_deletions(using: str) -> Iterator[None]:
-    """What is deleted meanwhile is told of at once at the end, in the same transaction."""
-    outbox = Outbox()
-    token = _deletions.set((outbox, _savepoints(using)))
+def deleting(doomed: Mapping[type[Model], Iterable[Model]], using: str) -> Iterator[None]:
+    """Tell of the watched ones of these instances at the end, all at once, in the transaction that deletes them.
+
+    What was collected may be stale: the rows are locked and read again, so that each is told of where it is now, and
+    one that somebody else deleted meanwhile is not told of again.
+    """
+    held: dict[tuple[type[Model], Any], Model] = {}
+    for model in sorted(doomed, key=lambda each: each._meta.label):
+        concrete = model._meta.concrete_model
+        if concrete not in _watches:
+            continue
+        keys = [instance.pk for instance in doomed[model]]
+        for start in range(0, len(keys), _ROWS_PER_LOOK):
+            rows_of_it = locked_rows(concrete, using, keys[start : start + _ROWS_PER_LOOK])
+            held.update({(concrete, pk): row for pk, row in rows_of_it.items()})
+    deletion = Deletion(held)
+    token = _deletion.set(deletion)
     try:
         yield
     finally:
-        _deletions.reset(token)
-    outbox.send()
+        _deletion.reset(token)
+    deletion.outbox.send()
 
 
-def settled(
-    instances: Sequence[M], using: str, *, partial: bool = False, was_written: bool = True
-) -> list[M]:
+def settled(instances: Sequence[M], using: str, *, partial: bool = False) -> list[M]:
     """The instances, or their rows read again where memory does not show what was stored.
 
     That is so after `save(update_fields=…)`, for deferred fields, expressions such as `F("count") + 1`, and values of
-    another type than the field's, such as text for a decimal; after a write also for what the database computes.
+    another type than the field's, such as text for a decimal; also for what the database computes.
     """
-    stale = [one.pk for one in instances if partial or not _is_settled(one, was_written)]
+    stale = [one.pk for one in instances if partial or not _is_settled(one)]
     if not stale:
         return list(instances)
     fresh = {row.pk: row for row in rows(type(instances[0]), using, stale)}
@@ -215,6 +252,8 @@ def _make_save_atomic(model: type[Model]) -> None:
         update_fields: Iterable[str] | None = None,
     ) -> None:
         alias = using or router.db_for_write(type(self), instance=self)
+        if not raw and watches_of(type(self)):
+            require_database_of_log(type(self), alias)
         with transaction.atomic(using=alias):
             if not raw and not force_insert and self.pk is not None:
                 _remember(self, alias)
@@ -259,30 +298,24 @@ def _saved(
     outbox.send()
 
 
-def _deleting(sender: type[Model], instance: Model, using: str, **_: Any) -> None:
+def _deleting(sender: type[Model], instance: Model, **_: Any) -> None:
     """While the row and what it refers to are still there, put down what is to be said."""
-    own = [each for each in watches_of(sender) if each.model is sender._meta.concrete_model]
-    if not own:
-        return  # parents of a multi-table child get signals of their own
-    (row,) = settled([instance], using, was_written=False)
-    outbox = vars(instance)["_hub_deleted"] = Outbox()
-    outbox.add(own, row, "deleted")
+    deletion = _deletion.get()
+    concrete = sender._meta.concrete_model
+    own = _watches.get(
+        cast(Any, concrete)
+    )  # parents of a multi-table child get signals of their own
+    row = deletion.held.get((cast(Any, concrete), instance.pk)) if deletion is not None else None
+    if own is not None and row is not None:
+        outbox = vars(instance)["_hub_deleted"] = Outbox()
+        outbox.add([own], row, "deleted")
 
 
-def _deleted(sender: type[Model], instance: Model, using: str, **_: Any) -> None:
+def _deleted(sender: type[Model], instance: Model, **_: Any) -> None:
     said: Outbox | None = vars(instance).pop("_hub_deleted", None)
-    if said is None:
-        return
-    gathered = _deletions.get()
-    # A savepoint that somebody's signal handler opened may roll back alone: its deletions are not gathered.
-    if gathered is not None and gathered[1] == _savepoints(using):
-        gathered[0].take(said)
-    else:
-        said.send()
-
-
-def _savepoints(using: str) -> int:
-    return sum(each is not None for each in transaction.get_connection(using).savepoint_ids)
+    deletion = _deletion.get()
+    if said is not None and deletion is not None:
+        deletion.outbox.take(said)
 
 
 def _events(
@@ -300,11 +333,18 @@ def _events(
 
 
 def _letter(each: Watch[Any], instance: Model, change: Change) -> tuple[Draft, People] | None:
-    people = each.notify(instance, change) if each.notify is not None else None
+    people = _asked(each, "notify", lambda: _people(each, instance, change), None)
     if people is None:
         return None
     kind, title, url = f"{each.type}.{change}", _title(each, instance), _url(each, instance, change)
     return notifying.draft(kind=kind, title=title, url=url), people
+
+
+def _people(each: Watch[Any], instance: Model, change: Change) -> People | None:
+    people = each.notify(instance, change) if each.notify is not None else None
+    if people is None or people is notifying.EVERYONE or isinstance(people, (Group, QuerySet)):
+        return people  # looked up once for all rows
+    return notifying.person_ids(people)
 
 
 def _data(each: Watch[Any], instance: Model, change: Change) -> dict[str, Any]:
@@ -320,10 +360,7 @@ def _data(each: Watch[Any], instance: Model, change: Change) -> dict[str, Any]:
             fields[name] = model_fields.encode(column, getattr(instance, column.attname))
         except (TypeError, ValueError):  # the system check names it; here the save must go on
             omitted.append(name)
-    keys = [
-        model_fields.encode(column, getattr(instance, column.attname))
-        for column in each.model._meta.pk_fields
-    ]
+    keys = [_key(column, instance) for column in each.model._meta.pk_fields]
     data = {
         "pk": keys[0] if len(keys) == 1 else keys,
         "title": _title(each, instance),
@@ -331,6 +368,14 @@ def _data(each: Watch[Any], instance: Model, change: Change) -> dict[str, Any]:
         "fields": fields,
     }
     return _fitting(data, omitted)
+
+
+def _key(column: Field[Any, Any], instance: Model) -> Any:
+    value = getattr(instance, column.attname)
+    try:
+        return model_fields.encode(column, value)
+    except (TypeError, ValueError):  # a field of somebody's own, which the system check names
+        return str(value)
 
 
 def _fitting(data: dict[str, Any], omitted: Sequence[str] = ()) -> dict[str, Any]:
@@ -359,21 +404,33 @@ def _size(value: Any) -> float:
 
 def _title(each: Watch[Any], instance: Model) -> str:
     """One printable line whatever the callable gives; blank ones name the row instead."""
-    shown = content.printable_line(str(each.title(instance)))
+    given = _asked(each, "title", lambda: str(each.title(instance)), "")
+    shown = content.printable_line(given)
     return content.cut(shown or f"{each.model._meta.label} {instance.pk}", TITLE_MAX)
 
 
 def _url(each: Watch[Any], instance: Model, change: Change) -> str:
     if each.url is None or change == "deleted":
         return ""
-    address = str(each.url(instance) or "")
+    ask = each.url
+    address = _asked(each, "url", lambda: str(ask(instance) or ""), "")
     return address if content.is_usable_url(address) else ""
 
 
-def _is_settled(instance: Model, was_written: bool) -> bool:
+def _asked(each: Watch[Any], part: str, ask: Callable[[], T], otherwise: T) -> T:
+    try:
+        return ask()
+    except DatabaseError:
+        raise  # PostgreSQL accepts nothing more in this transaction
+    except Exception:  # a caption, in code of somebody's own; the row matters more
+        logger.exception("%s of watch(%s) failed and is left out", part, each.model._meta.label)
+        return otherwise
+
+
+def _is_settled(instance: Model) -> bool:
     values = vars(instance)
     for column in instance._meta.concrete_fields:
-        if column.attname not in values or (column.generated and was_written):
+        if column.attname not in values or column.generated:
             return False
         value = values[column.attname]
         if hasattr(value, "resolve_expression"):

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, User
+from django.core.exceptions import EmptyResultSet
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -105,14 +106,12 @@ def deliver(letters: Iterable[tuple[Draft, People]]) -> int:
     """Tell many people many things; the queries depend on the number of rows, not of drafts. Returns how many are new."""
     drafts: list[Draft] = []
     wanted: list[tuple[int, int]] = []  # person, place of the draft; stored in this order
-    members: dict[Any, set[int]] = {}  # asked once, however many letters go to the same team
+    members: dict[Any, set[int]] = {}  # asked once, however many letters go to the same people
     for each, to in letters:
-        if isinstance(to, (Group, _Everyone)):
-            if to not in members:
-                members[to] = person_ids(to)
-            ids = members[to]
-        else:
-            ids = person_ids(to)
+        same = _same(to)
+        if same is None or same not in members:
+            members[same] = person_ids(to)
+        ids = members[same]
         wanted.extend((person, len(drafts)) for person in ids)
         drafts.append(each)
     staff = staff_among({person for person, _ in wanted})
@@ -120,6 +119,19 @@ def deliver(letters: Iterable[tuple[Draft, People]]) -> int:
     pairs = sorted(pair for pair in wanted if pair[0] in staff)
     actors = profiles.people({each.actor_id for each in drafts if each.actor_id is not None})
     return sum(_store(chunk, drafts, actors) for chunk in _chunks(pairs))
+
+
+def _same(to: People) -> Any:
+    """Equal for those that a look-up finds the same people for; None: look again."""
+    if isinstance(to, (Group, _Everyone)):
+        return to
+    if not isinstance(to, QuerySet):
+        return None
+    try:
+        sql, values = to.query.sql_with_params()
+    except EmptyResultSet:
+        return to.model, ""
+    return to.model, to.db, sql, repr(values)
 
 
 def person_ids(to: People) -> set[int]:

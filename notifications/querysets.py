@@ -1,6 +1,6 @@
 """What whole querysets do to watched models: Django fires no `post_save` for `bulk_create` and `update`.
 
-The methods are wrapped once on `QuerySet` itself. That reaches every way there: all managers, `_base_manager`, related managers,
+The methods are wrapped once on `QuerySet` itself, deletions on the `Collector` where those of rows and of querysets meet. That reaches every way there: all managers, `_base_manager`, related managers,
 querysets of a project's own, `bulk_update` and the asynchronous twins, which all end here. A mixin put on each manager
 would have to replace classes that migrations and pickles refer to by name. Models that nobody watches pay one look-up.
 """
@@ -12,24 +12,30 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from django.db import connections, transaction
-from django.db.models import Max, Model, QuerySet
+from django.db.models import Max, Model, Q, QuerySet
+from django.db.models.deletion import Collector
 
 from notifications import model_events
 
 _ROWS_AT_ONCE: Final = 1000
+_ROWS_PER_CONDITION: Final = 200  # SQLite takes expressions 1,000 deep
 
 Method = Callable[..., Any]
-Changes = Iterator[tuple[Any, model_events.Change]]
+Changes = Iterator[tuple[Any, model_events.Change, Model | None]]
 
 
 def install() -> None:
     """Wrap the three methods; further calls change nothing."""
-    for name, wrap in (("bulk_create", _bulk_create), ("update", _update), ("delete", _delete)):
-        original = getattr(QuerySet, name)
+    for owner, name, wrap in (
+        (QuerySet, "bulk_create", _bulk_create),
+        (QuerySet, "update", _update),
+        (Collector, "delete", _delete),
+    ):
+        original = getattr(owner, name)
         if not hasattr(original, "of_django"):
             wrapped = wrap(original)
             vars(wrapped)["of_django"] = original
-            setattr(QuerySet, name, wrapped)
+            setattr(owner, name, wrapped)
 
 
 def _update(original: Method) -> Method:
@@ -57,8 +63,9 @@ def _update(original: Method) -> Method:
 
 
 def _for_writing(chosen: QuerySet[Any]) -> str:
-    """From here on the queryset reads where it writes; that database's alias."""
+    """From here on the queryset reads where it writes; that database's alias, which must be the log's."""
     vars(chosen)["_for_write"] = True
+    model_events.require_database_of_log(chosen.model, chosen.db)
     return chosen.db
 
 
@@ -82,11 +89,13 @@ def _can_lock(chosen: QuerySet[Any]) -> bool:
 
 def _delete(original: Method) -> Method:
     @functools.wraps(original)
-    def delete(self: QuerySet[Any]) -> Any:
-        if not model_events.watches_of(self.model):
+    def delete(self: Collector) -> Any:
+        watched = [model for model in self.data if model_events.watches_of(model)]
+        if not watched:
             return original(self)
-        using = _for_writing(self)
-        with transaction.atomic(using=using), model_events.gathering_deletions(using):
+        for model in watched:
+            model_events.require_database_of_log(model, self.using)
+        with transaction.atomic(using=self.using), model_events.deleting(self.data, self.using):
             return original(self)
 
     return delete
@@ -119,13 +128,14 @@ def _bulk_create(original: Method) -> Method:
         made = list(objs)
         with transaction.atomic(using=using):
             if ignore_conflicts or update_conflicts:
-                changes: Changes = _tolerantly(self, made, insert, update_conflicts)
+                unique = list(unique_fields or ()) if update_conflicts else None
+                changes: Changes = _tolerantly(self, made, insert, unique)
             else:
                 insert(made)
-                changes = ((row, "created") for row in _settled(self, made))
+                changes = ((row, "created", None) for row in _settled(self, made))
             outbox = model_events.Outbox()
-            for row, change in changes:
-                outbox.add(watches, row, change)
+            for row, change, before in changes:
+                outbox.add(watches, row, change, before)
             outbox.send()
         return made
 
@@ -137,24 +147,58 @@ def _settled(chosen: QuerySet[Any], made: list[Any]) -> Iterator[Any]:
         yield from model_events.settled(made[start : start + _ROWS_AT_ONCE], chosen.db)
 
 
-def _tolerantly(chosen: QuerySet[Any], made: list[Any], insert: Method, updating: bool) -> Changes:
-    """An insert that skips or updates rows in conflict does not say which it made: compare with before.
+def _tolerantly(
+    chosen: QuerySet[Any], made: list[Any], insert: Method, unique: list[str] | None
+) -> Changes:
+    """An insert that skips rows in conflict, or updates them by these unique fields, does not say which it made: compare.
 
     A row that somebody else inserts at that very moment may be told of twice; readers take `created` of a row they know
     as its newest state.
     """
     everything: QuerySet[Any] = QuerySet(chosen.model, using=chosen.db)
+    before = {} if unique is None else _in_conflict(chosen, made, unique)
     given = {one.pk for one in made if one.pk is not None}
-    there = set(everything.filter(pk__in=given).values_list("pk", flat=True))
+    there = set(_stored(chosen, given))
     is_numbered_here = any(one.pk is None for one in made)
     last = everything.aggregate(last=Max("pk"))["last"] if is_numbered_here else None
     insert(made)
-    added = set(everything.filter(pk__in=given - there).values_list("pk", flat=True))
+    added = set(_stored(chosen, given - there))
     if is_numbered_here:
         newer = everything if last is None else everything.filter(pk__gt=last)
         added.update(newer.values_list("pk", flat=True))
-    updated = {one.pk for one in made if one.pk is not None} - added if updating else set()
+    updated: set[Any] = set()
+    if unique is not None:
+        updated = (before.keys() | {one.pk for one in made if one.pk is not None}) - added
     for row in model_events.rows(chosen.model, chosen.db, sorted(added)):
-        yield row, "created"
+        yield row, "created", None
     for row in model_events.rows(chosen.model, chosen.db, sorted(updated)):
-        yield row, "updated"
+        yield row, "updated", before.get(row.pk)
+
+
+def _stored(chosen: QuerySet[Any], keys: set[Any]) -> Iterator[Any]:
+    """Those of the keys that have a row."""
+    everything: QuerySet[Any] = QuerySet(chosen.model, using=chosen.db)
+    wanted = list(keys)
+    for start in range(0, len(wanted), _ROWS_AT_ONCE):
+        chunk = wanted[start : start + _ROWS_AT_ONCE]
+        yield from everything.filter(pk__in=chunk).values_list("pk", flat=True)
+
+
+def _in_conflict(chosen: QuerySet[Any], made: list[Any], unique: list[str]) -> dict[Any, Model]:
+    """The rows that these would update, as they are stored now and held until the transaction ends."""
+    options = chosen.model._meta
+    columns: list[Any] = [
+        options.pk if name == "pk" else options.get_field(name) for name in unique
+    ]
+    found: dict[Any, Model] = {}
+    for start in range(0, len(made), _ROWS_PER_CONDITION):
+        same = Q()
+        for one in made[start : start + _ROWS_PER_CONDITION]:
+            values = {column.attname: getattr(one, column.attname) for column in columns}
+            if None not in values.values():  # NULL is like nothing else
+                same |= Q(**values)
+        if same:
+            rows: QuerySet[Any] = QuerySet(chosen.model, using=chosen.db)
+            held = rows.select_for_update(no_key=True).filter(same).order_by("pk")
+            found.update({row.pk: row for row in held})
+    return found
