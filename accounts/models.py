@@ -129,6 +129,22 @@ class Answer(models.Model):
         return f"{self.route} {self.key}"
 
 
+class ResetRequest(models.Model):
+    """Somebody typed this mail address to reset a password; the row goes when the mail went, if there was any."""
+
+    email = models.EmailField()
+    language = models.CharField(max_length=10, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    due_at = models.DateTimeField(default=timezone.now)
+    tries = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        indexes = [models.Index(fields=["due_at"], name="hub_reset_due_at")]
+
+    def __str__(self) -> str:
+        return f"{self.created_at:%Y-%m-%d %H:%M}"
+
+
 class SetupToken(models.Model):
     """The one-time token that lets the first administrator in; the row goes when it is used."""
 

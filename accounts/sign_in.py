@@ -65,6 +65,24 @@ def wait_of(request: HttpRequest | None) -> int:
     return getattr(request, "hub_wait", 0)
 
 
+def slowed(wait: int) -> ValidationError:
+    """What a form says whose sender must wait so many seconds."""
+    message = ngettext(
+        "Too many attempts. Try again in %(seconds)d second.",
+        "Too many attempts. Try again in %(seconds)d seconds.",
+        wait,
+    )
+    return ValidationError(message % {"seconds": wait}, code="slowed")
+
+
+def too_many_requests(response: HttpResponse, wait: int) -> HttpResponse:
+    """The same answer as 429 with Retry-After; as it was when there is nothing to wait for."""
+    if wait:
+        response.status_code = 429
+        response.headers["Retry-After"] = str(wait)
+    return response
+
+
 class _SaysHowLong:
     request: HttpRequest | None
 
@@ -72,12 +90,7 @@ class _SaysHowLong:
         wait = wait_of(self.request)
         if not wait:
             return super().get_invalid_login_error()  # type: ignore[misc, no-any-return]
-        message = ngettext(
-            "Too many attempts. Try again in %(seconds)d second.",
-            "Too many attempts. Try again in %(seconds)d seconds.",
-            wait,
-        )
-        return ValidationError(message % {"seconds": wait}, code="slowed")
+        return slowed(wait)
 
 
 class SignInForm(_SaysHowLong, AuthenticationForm):
@@ -94,8 +107,4 @@ class SignInView(LoginView):
     authentication_form = SignInForm
 
     def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
-        response = super().form_invalid(form)
-        if wait := wait_of(self.request):
-            response.status_code = 429
-            response.headers["Retry-After"] = str(wait)
-        return response
+        return too_many_requests(super().form_invalid(form), wait_of(self.request))

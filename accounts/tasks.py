@@ -2,10 +2,16 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from accounts import attempts, idempotency, sessions
+from accounts import attempts, idempotency, resets, sessions
 
 
 @shared_task
 def prune() -> int:
     """Dead sessions' rows, old answers and old attempts, every hour. Returns how many rows went."""
     return sessions.prune() + idempotency.prune() + attempts.prune()
+
+
+@shared_task
+def send_resets() -> int:
+    """Mail the password resets that wait, at once and every half minute."""
+    return resets.send_due()

@@ -20,7 +20,7 @@ urlpatterns = [
         django_views.PasswordChangeDoneView.as_view(),
         name="password_change_done",
     ),
-    path("password/reset/", django_views.PasswordResetView.as_view(), name="password_reset"),
+    path("password/reset/", passwords.PasswordResetView.as_view(), name="password_reset"),
     path(
         "password/reset/done/",
         django_views.PasswordResetDoneView.as_view(),
