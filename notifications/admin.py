@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin
-from django.http import HttpRequest
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 
 from notifications import announcements, content
 from notifications.errors import InvalidAnnouncement
@@ -44,13 +45,29 @@ def _beside_its_field() -> Iterator[None]:
 
 @admin.register(Announcement)
 class AnnouncementAdmin(AnnouncementAdminBase):
-    """Whoever may announce may do so here; deleting goes through the watched model."""
+    """Whoever may announce may do so here, and sees what they may edit; deleting goes through the watched model."""
 
     list_display = ["title", "level", "team", "author", "created_at", "edited_at"]
-    list_filter = ["level", "team"]
+    list_filter = ["level", ("team", admin.RelatedOnlyFieldListFilter)]
     list_select_related = ["team", "author"]
     search_fields = ["title", "body"]
     form = AnnouncementForm
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Announcement]:
+        reader: Any = request.user
+        return announcements.editable_by(reader).order_by(*self.get_ordering(request) or ["-pk"])
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except Announcement.DoesNotExist:  # deleted while it was edited
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
 
     def save_model(self, request: HttpRequest, obj: Announcement, form: Any, change: bool) -> None:
         parts = {name: form.cleaned_data[name] for name in ("title", "body", "level", "team")}

@@ -233,3 +233,47 @@ def test_activity_is_every_event_with_a_title(alice):
     for n in range(30):
         publish(topics.DASHBOARD, "order.counted", {"n": n})
     assert [one["title"] for one in activity.recent([topics.DASHBOARD], 1)] == ["Order 1"]
+
+
+def test_an_announcer_finds_only_what_they_may_edit_in_the_admin(client, bob, admin):
+    secret, own = Group.objects.create(name="secret"), Group.objects.create(name="own")
+    User.objects.filter(pk=bob.pk).update(is_staff=True)
+    bob.user_permissions.add(Permission.objects.get(codename="announce"))
+    bob.groups.add(own)
+    foreign = announcements.create(admin, "SECRET-PLAN", team=secret)
+    mine = announcements.create(admin, "For us", team=own)
+    written = announcements.create(bob, "By me", team=Group.objects.create(name="third"))
+    client.force_login(bob)
+    listing = reverse("admin:hub_notifications_announcement_changelist")
+    shown = client.get(listing).content.decode()
+    assert "For us" in shown and "By me" in shown
+    assert "SECRET-PLAN" not in shown and ">secret<" not in shown
+    form = {"title": "mine now", "body": "", "level": "info", "team": ""}
+    for page, sent in (("change", form), ("delete", {"post": "yes"})):
+        address = reverse(f"admin:hub_notifications_announcement_{page}", args=[foreign.pk])
+        assert client.get(address).status_code == 302
+        client.post(address, sent)
+    chosen = {"action": "delete_selected", "_selected_action": [foreign.pk], "post": "yes"}
+    client.post(listing, chosen)
+    foreign.refresh_from_db()
+    assert foreign.title == "SECRET-PLAN"
+    client.force_login(admin)
+    shown = client.get(listing).content.decode()
+    assert all(row.title in shown for row in (foreign, mine, written))
+
+
+def test_the_admin_says_that_what_is_edited_was_deleted_meanwhile(client, admin, monkeypatch):
+    row = announcements.create(admin, "Closing")
+    edit = announcements.edit
+
+    def late(row: Announcement, **parts: Any) -> Announcement:
+        Announcement.objects.filter(pk=row.pk).delete()
+        return edit(row, **parts)
+
+    monkeypatch.setattr(announcements, "edit", late)
+    client.force_login(admin)
+    change = reverse("admin:hub_notifications_announcement_change", args=[row.pk])
+    form = {"title": "Open", "body": "", "level": "info", "team": ""}
+    answer = client.post(change, form, follow=True)
+    assert answer.status_code == 200
+    assert "Perhaps it was deleted?" in answer.content.decode()
