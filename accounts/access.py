@@ -1,8 +1,9 @@
 """Tells live connections that somebody's rights changed.
 
 Every server process reads the topic `access` and asks `accounts.audience` and `accounts.authenticate` again for
-those it names. The event rides in the transaction that changes the right. What fires no signal (`update()`, raw
-SQL, expiry) is found by their sweep seconds later.
+those it names. The event rides in the transaction that changes the right, where there is one: a lone `save()` of an
+account or a key has committed when its signal comes, and a process that dies in between tells nobody. That, and what
+fires no signal (`update()`, raw SQL, expiry), is found by their sweep seconds later.
 """
 
 from __future__ import annotations
@@ -85,16 +86,20 @@ def end(signin: SignIn) -> None:
 
 
 def revoke(key: ApiKey) -> None:
+    """The key and its news stand or fall together, whatever the caller's transaction."""
     if key.revoked_at is None:
         key.revoked_at = timezone.now()
-        key.save(update_fields=["revoked_at"])
+        with transaction.atomic():
+            key.save(update_fields=["revoked_at"])
 
 
 def connect() -> None:
     """Wire the signals; called once, when the app is ready."""
     user_model = get_user_model()
     user_logged_out.connect(_logged_out, dispatch_uid="hub-access")
-    post_delete.connect(_session_deleted, sender=sessions.model(), dispatch_uid="hub-access")
+    table = sessions.model()
+    if table is not None:  # else "any sender": every deletion of anything
+        post_delete.connect(_session_deleted, sender=table, dispatch_uid="hub-access")
     post_save.connect(_user_saved, sender=user_model, dispatch_uid="hub-access")
     pre_delete.connect(_user_deleted, sender=user_model, dispatch_uid="hub-access")
     m2m_changed.connect(

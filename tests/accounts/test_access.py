@@ -240,3 +240,32 @@ def test_session_keys_never_stand_in_the_log(alice: User, told: Any) -> None:
     _, key = browser(alice)
     Session.objects.all().delete()
     assert not Event.objects.filter(data__contains=key).exists()
+
+
+def test_sessions_without_a_table_listen_to_no_deletion(settings: Any) -> None:
+    from django.db.models.signals import post_delete
+
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+    sessions._engine.cache_clear()
+    try:
+        post_delete.disconnect(sender=Session, dispatch_uid="hub-access")
+        access.connect()
+        Group.objects.create(name="sales").delete()
+    finally:
+        settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+        sessions._engine.cache_clear()
+        access.connect()
+
+
+def test_revoking_a_key_and_its_news_stand_or_fall_together(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, secret = make_key(alice, "k")
+
+    def fails(**_: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(access, "changed", fails)
+    with pytest.raises(RuntimeError):
+        access.revoke(key)
+    assert from_request_headers(f"Bearer {secret}", None) is not None
