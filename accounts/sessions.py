@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SEEN_EVERY: Final = timedelta(minutes=3)
 _AGENT_LENGTH: Final = 300
+_CHUNK: Final = 500
 
 
 def digest(session_key: str) -> str:
@@ -97,11 +98,18 @@ def list_for(user: User) -> list[SignIn]:
 
 
 def prune() -> int:
-    """Drop rows whose session is gone. Returns how many."""
-    keys = dict(SignIn.objects.values_list("session_key", "pk"))
-    alive = load(list(keys))
-    dead = [pk for key, pk in keys.items() if key not in alive]
-    return SignIn.objects.filter(pk__in=dead).delete()[0] if dead else 0
+    """Drop rows whose session is gone, a bounded number in each statement. Returns how many."""
+    pruned = last = 0
+    while True:
+        rows = SignIn.objects.filter(pk__gt=last).order_by("pk")
+        keys = dict(rows.values_list("session_key", "pk")[:_CHUNK])
+        if not keys:
+            return pruned
+        alive = load(list(keys))
+        dead = [pk for key, pk in keys.items() if key not in alive]
+        if dead:
+            pruned += SignIn.objects.filter(pk__in=dead).delete()[0]
+        last = max(keys.values())
 
 
 def _alive(user: User, keys: Collection[str]) -> set[str]:

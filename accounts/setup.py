@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 from django import forms
 from django.contrib.auth import get_user_model
@@ -12,6 +13,7 @@ from django.contrib.auth.forms import BaseUserCreationForm
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import SetupToken
@@ -22,8 +24,11 @@ else:
     _UserCreationForm = BaseUserCreationForm
 
 
+LASTS: Final = timedelta(days=1)
+
+
 class SetupRefused(Exception):
-    """The token is wrong or used, or the hub has an administrator already."""
+    """The token is wrong, used or older than a day, or the hub has an administrator already."""
 
 
 def needed() -> bool:
@@ -32,7 +37,7 @@ def needed() -> bool:
 
 
 def issue_token() -> str:
-    """A new token; the one before no longer works. It is shown to the operator and kept hashed."""
+    """A new token, good for a day; the one before no longer works. It is shown to the operator and kept hashed."""
     token = secrets.token_urlsafe(24)
     with transaction.atomic():
         SetupToken.objects.all().delete()
@@ -45,10 +50,19 @@ def consume(token: str, username: str, password: str, email: str = "") -> User:
     user = get_user_model()(username=username, email=email, is_staff=True, is_superuser=True)
     user.set_password(password)  # slow on purpose, so before the transaction
     with transaction.atomic():
-        if not SetupToken.objects.filter(hash=_hash(token)).delete()[0] or not needed():
+        fresh = SetupToken.objects.filter(hash=_hash(token), created_at__gt=timezone.now() - LASTS)
+        if not fresh.delete()[0] or not needed():
             raise SetupRefused
         user.save(force_insert=True)
     return user
+
+
+def prune() -> int:
+    """Forget a token that is too old or not needed: found in a log, it must not open the hub some day."""
+    tokens = SetupToken.objects.all()
+    if needed():
+        tokens = tokens.filter(created_at__lte=timezone.now() - LASTS)
+    return tokens.delete()[0]
 
 
 class SetupForm(_UserCreationForm):
@@ -68,7 +82,9 @@ class SetupForm(_UserCreationForm):
         try:
             return consume(data["token"].strip(), data["username"], data["password1"])
         except SetupRefused:
-            message = _("This token is not the one that was printed last, or it was used.")
+            message = _(
+                "This token is not the one that was printed last, it was used, or it is older than a day."
+            )
             self.add_error("token", ValidationError(message, code="refused"))
             return None
 

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from accounts import attempts, idempotency, resets, sessions
+from accounts import attempts, idempotency, resets, sessions, setup
 
 
 @shared_task
 def prune() -> int:
-    """Dead sessions' rows, old answers and old attempts, every hour. Returns how many rows went."""
-    return sessions.prune() + idempotency.prune() + attempts.prune()
+    """Dead sessions' rows, old answers, attempts and set-up tokens, every hour. Returns how many rows went."""
+    return sessions.prune() + idempotency.prune() + attempts.prune() + setup.prune()
 
 
 @shared_task

@@ -17,7 +17,7 @@ from django.test import Client
 from django.urls import path
 from django.utils import timezone
 
-from accounts import demo, idempotency, invitations, setup
+from accounts import demo, idempotency, invitations, setup, tasks
 from accounts.models import Answer, SetupToken
 from tests.accounts.credentials import by_key
 from tests.people import PASSWORD
@@ -106,6 +106,7 @@ def test_old_answers_are_pruned(alice: User) -> None:
 def test_the_token_makes_one_administrator() -> None:
     assert setup.needed()
     token = setup.issue_token()
+    assert setup.prune() == 0
     assert token not in SetupToken.objects.get().hash
     user = setup.consume(token, "root", PASSWORD)
     assert user.is_superuser and user.is_staff and user.check_password(PASSWORD)
@@ -208,3 +209,19 @@ def test_a_key_that_cannot_be_is_one_clear_line(
     with pytest.raises(CommandError) as raised:
         call_command("apikey", username, *extra)
     assert "\n" not in str(raised.value)
+
+
+def test_a_setup_token_is_good_for_a_day() -> None:
+    token = setup.issue_token()
+    SetupToken.objects.update(created_at=timezone.now() - timedelta(hours=25))
+    with pytest.raises(setup.SetupRefused):
+        setup.consume(token, "root", PASSWORD)
+    assert setup.prune() == 1
+
+
+def test_a_setup_token_that_nobody_needs_is_forgotten(admin: User) -> None:
+    token = setup.issue_token()
+    assert tasks.prune() == 1
+    User.objects.update(is_active=False)
+    with pytest.raises(setup.SetupRefused):
+        setup.consume(token, "late", PASSWORD)

@@ -161,3 +161,21 @@ def test_a_database_that_is_locked_drops_the_note_not_the_page(
 
     monkeypatch.setattr(sessions, "seen", locked)
     assert chrome.get("/page/").content == b"alice"
+
+
+def test_pruning_takes_bounded_bites(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "_CHUNK", 4)
+    SignIn.objects.bulk_create(SignIn(user=alice, session_key=f"gone{n}") for n in range(10))
+    alive = Client()
+    alive.force_login(alice)
+    SignIn.objects.bulk_create(SignIn(user=alice, session_key=f"later{n}") for n in range(5))
+    load, asked = sessions.load, []
+
+    def counting(keys: Any) -> Any:
+        asked.append(len(keys))
+        return load(keys)
+
+    monkeypatch.setattr(sessions, "load", counting)
+    assert sessions.prune() == 15
+    assert max(asked) == 4
+    assert SignIn.objects.get().session_key == alive.session.session_key
