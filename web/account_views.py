@@ -35,7 +35,7 @@ class SignIn(SignInView):
 
 @sensitive_post_parameters()
 @never_cache
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def set_up(request: HttpRequest) -> HttpResponse:
     """Works until there is an administrator; then there is nothing here."""
     if not setup.needed():

@@ -17,10 +17,10 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import formats, timezone, translation
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django.views.i18n import JavaScriptCatalog
 
-from accounts import access, audience, authenticate, profiles
+from accounts import access, audience, authenticate, profiles, sessions
 from accounts.models import ApiKey, SignIn
 from notifications import announcements, inbox
 from notifications.errors import InvalidContent, NoSuchNotification
@@ -53,13 +53,13 @@ def page(view: View) -> View:
     return login_required(guarded)
 
 
-@require_GET
+@require_safe
 @page
 def dashboard(request: HttpRequest) -> HttpResponse:
     return render(request, "web/dashboard.html", {"place": "dashboard", **_board(request)})
 
 
-@require_GET
+@require_safe
 @page
 def wall(request: HttpRequest) -> HttpResponse:
     return render(request, "web/wall.html", _board(request))
@@ -74,7 +74,7 @@ def _board(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-@require_GET
+@require_safe
 @page
 def inbox_page(request: HttpRequest, notification_id: int | None = None) -> HttpResponse:
     user = _me(request)
@@ -116,7 +116,7 @@ def mark_all(request: HttpRequest) -> HttpResponse:
     return redirect(f"/inbox/{_state(request)}")
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @page
 def announcements_page(request: HttpRequest) -> HttpResponse:
     user = _me(request)
@@ -145,7 +145,7 @@ def announcements_page(request: HttpRequest) -> HttpResponse:
     )
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @page
 def announcement_edit(request: HttpRequest, announcement_id: int) -> HttpResponse:
     row = _announcement(request, announcement_id)
@@ -158,7 +158,7 @@ def announcement_edit(request: HttpRequest, announcement_id: int) -> HttpRespons
     )
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @page
 def announcement_delete(request: HttpRequest, announcement_id: int) -> HttpResponse:
     row = _announcement(request, announcement_id)
@@ -168,7 +168,7 @@ def announcement_delete(request: HttpRequest, announcement_id: int) -> HttpRespo
     return render(request, "web/announcement_delete.html", {"place": "announcements", "item": row})
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @page
 def settings_page(request: HttpRequest) -> HttpResponse:
     form = PreferencesForm(request.POST or None, instance=profiles.of(_me(request)))
@@ -215,7 +215,7 @@ def key_revoke(request: HttpRequest, key_id: int) -> HttpResponse:
     return redirect("/settings/#keys")
 
 
-@require_GET
+@require_safe
 def words(request: HttpRequest) -> HttpResponseBase:
     """The browser's translations, as a script of our own origin: the policy allows no inline one."""
     language = request.GET.get("l", "")
@@ -247,7 +247,6 @@ def _settings(
     secret: str = "",
 ) -> HttpResponse:
     user = _me(request)
-    sessions = SignIn.objects.filter(user=user).order_by("-seen_at")[:50]
     return render(
         request,
         "web/settings.html",
@@ -257,7 +256,9 @@ def _settings(
             "key_form": key_form or ApiKeyForm(allowed=_scopes(user), initial={"scopes": ["read"]}),
             "secret": secret,
             "keys": ApiKey.objects.live().filter(user=user).order_by("-created_at"),
-            "sessions": [_session(row, request.session.session_key) for row in sessions],
+            "sessions": [
+                _session(row, request.session.session_key) for row in sessions.list_for(user)[:50]
+            ],
             "time_zones": time_zones(),
         },
     )
@@ -282,6 +283,8 @@ def _scopes(user: User) -> list[str]:
 def _announced(form: AnnouncementForm, store: Callable[[], object]) -> bool:
     try:
         store()
+    except Announcement.DoesNotExist:
+        raise Http404 from None  # deleted since the form was opened
     except InvalidContent as error:
         form.add_error(error.field if error.field in form.fields else None, error.detail)
         return False

@@ -41,6 +41,19 @@ def test_only_those_who_may_announce_do(client, bob, announcer):
     assert list(Announcement.objects.values_list("title", flat=True)) == ["Theirs"]
 
 
+def test_an_edit_of_one_that_was_deleted_meanwhile_finds_nothing(client, announcer, monkeypatch):
+    row = announcements.create(announcer, "Gone soon")
+    client.force_login(announcer)
+    edit = announcements.edit
+
+    def too_late(announcement, **parts):
+        announcements.delete(announcement)
+        return edit(announcement, **parts)
+
+    monkeypatch.setattr(announcements, "edit", too_late)
+    assert client.post(f"/announcements/{row.pk}/edit/", NOTICE).status_code == 404
+
+
 def test_a_team_reads_its_own(client, announcer, bob, charlie):
     team = Group.objects.create(name="Warehouse")
     bob.groups.add(team)

@@ -54,6 +54,12 @@ def test_shows_every_page(as_alice, page, language):
     assert "<i>Friday" not in text
 
 
+@pytest.mark.parametrize("page", [*PAGES[:6], "/connection/"])
+def test_answers_head_as_it_answers_get(as_alice, page):
+    answer = as_alice.head(page)
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 @pytest.mark.parametrize("page", OPEN)
 def test_shows_what_strangers_need(client, admin, page):
     assert client.get(page).status_code == 200

@@ -73,6 +73,19 @@ def test_ends_a_session_of_mine_and_no_other(as_alice, alice, bob):
     assert as_alice.get("/").status_code == 200
 
 
+def test_lists_only_sessions_that_are_alive(as_alice, alice):
+    other = Client()
+    other.post("/accounts/login/", {"username": "alice", "password": PASSWORD})
+    assert len(as_alice.get("/settings/").context["sessions"]) == 2
+    form = {
+        "old_password": PASSWORD,
+        "new_password1": "brand-new-77",
+        "new_password2": "brand-new-77",
+    }
+    assert as_alice.post("/accounts/password/change/", form).status_code == 302
+    assert [one["is_this"] for one in as_alice.get("/settings/").context["sessions"]] == [True]
+
+
 def test_shows_a_key_once_and_keeps_no_copy(as_alice, alice):
     answer = as_alice.post("/settings/keys/", {"name": "Backup", "scopes": ["read"]})
     secret = answer.context["secret"]
