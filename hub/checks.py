@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import redis
 from django.apps import AppConfig
@@ -12,9 +11,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.utils.module_loading import import_string
 
-from events import redis_client
-
-_GROUP_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,80}\Z")
+from events import redis_client, topics
 
 Apps = Sequence[AppConfig] | None
 
@@ -29,11 +26,11 @@ def group_names(app_configs: Apps, **_: Any) -> list[CheckMessage]:
     return [
         Error(
             f"HUB_GROUPS names {name!r}.",
-            hint="Use letters, digits, - and _ only, at most 80 of them.",
+            hint="Use letters, digits, - and _ only, at most 64 of them, a letter or digit first.",
             id="hub.E001",
         )
         for name in settings.HUB_GROUPS
-        if not _GROUP_NAME.match(name)
+        if not topics.GROUP_NAME.fullmatch(name)
     ]
 
 

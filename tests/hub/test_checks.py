@@ -23,6 +23,7 @@ def ids(found: list[CheckMessage]) -> list[str | None]:
         (["sales", "ops-2_b"], []),
         (["sales team"], ["hub.E001"]),
         (["räume", "a.b"], ["hub.E001"] * 2),
+        (["-sales", "_x", "a" * 65], ["hub.E001"] * 3),
     ],
 )
 def test_a_group_name_must_fit_the_channel_layer(names: list[str], found: list[str]) -> None:

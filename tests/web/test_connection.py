@@ -43,9 +43,11 @@ def test_what_is_no_ping_is_refused(alice, wrong):
 
 def test_one_a_second_is_enough(alice):
     client = signed_in(alice)
-    client.post("/connection/ping/", GOOD)
-    refused = client.post("/connection/ping/", GOOD)
-    assert (refused.status_code, refused["Retry-After"]) == (429, "1")
+    answers = [client.post("/connection/ping/", GOOD) for _ in range(8)]
+    passed = sum(answer.status_code == 204 for answer in answers)
+    assert passed == len(log.page(topics.user(alice.pk), None, 10))
+    assert passed in {4, 5}
+    assert (answers[-1].status_code, answers[-1]["Retry-After"]) == (429, "1")
 
 
 def test_strangers_and_other_sites_may_not_ping(alice):
