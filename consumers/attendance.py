@@ -29,6 +29,7 @@ class Attendance:
         self._news.put_nowait((lease, False))
 
     async def run(self) -> None:
+        self._news = asyncio.Queue()  # whatever happened while Redis was away is in `_held`
         renewed = 0.0
         while True:
             if time.monotonic() - renewed >= presence.RENEW:

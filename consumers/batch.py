@@ -12,6 +12,8 @@ from consumers.subscription import Subscription
 from events.log import LoggedEvent
 
 MOST_EVENTS: Final = 500
+MOST_BYTES: Final = 1024 * 1024
+"""Of events in one answer; `more` says that there are more right now."""
 
 
 class Batch:
@@ -25,25 +27,36 @@ class Batch:
         self._events: list[LoggedEvent] = []
         self._resets: list[Reset] = []
         self._revoked: list[Revoked] = []
-        self._whispers: dict[tuple[str | None, str, object], Whisper] = {}
+        self._whispers: dict[tuple[str | None, str, str], Whisper] = {}
+        self._bytes = 0
 
     def push(self, item: Item) -> bool:
         match item:
             case LoggedEvent():
-                if len(self._events) >= MOST_EVENTS:
+                size = len(item.json)
+                if self._events and (
+                    len(self._events) >= MOST_EVENTS or self._bytes + size > MOST_BYTES
+                ):
                     self.more = True
                     return False
                 self._events.append(item)
+                self._bytes += size
             case Reset():
                 self._resets.append(item)
             case Revoked():
                 self._revoked.append(item)
             case Whisper():
-                self._whispers[item.topic, item.type, item.data.get("id")] = item
+                self._whispers[item.topic, item.type, str(item.data.get("id"))] = item
                 self.whispered.set()
                 return True
         self.filled.set()
         return True
+
+    def drop(self, topic: str | None = None) -> None:
+        self._events = [event for event in self._events if topic and event.topic != topic]
+        self._whispers = {
+            key: whisper for key, whisper in self._whispers.items() if topic and key[0] != topic
+        }
 
     def end(self, code: Close) -> None:
         self.ended = code

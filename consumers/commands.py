@@ -4,36 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Final
 
 from django.db import Error as DatabaseError
 
 from consumers import cursor as cursors
 from consumers import door, protocol
 from consumers.cursor import BadCursor, Cursor
-from consumers.database import in_database
+from consumers.database import soon
 from consumers.protocol import Command, Item
 from consumers.subscription import Subscription
 from events import log
-
-
-class Connection(Protocol):
-    """The socket a command came over."""
-
-    visible: bool
-
 
 MOST_SUBSCRIBED: Final = 140
 """Topics of one connection: those implied and a hundred more, so that their cursor stays readable."""
 
 Answer = list[Item | str]
-Handler = Callable[[Connection, Subscription, Command], Awaitable[Answer]]
+Handler = Callable[[Subscription, Command], Awaitable[Answer]]
 
 
-async def run(connection: Connection, subscription: Subscription, command: Command) -> Answer:
+async def run(subscription: Subscription, command: Command) -> Answer:
     """What to send back, in order; nothing for a command that has no reply."""
     try:
-        return await _HANDLERS[command.op](connection, subscription, command)
+        return await _HANDLERS[command.op](subscription, command)
     except DatabaseError:
         return [protocol.refusal(command.ref, "unavailable", "The database is away; try again.")]
 
@@ -44,11 +37,11 @@ def after(subscription: Subscription, command: Command) -> None:
         subscription.start()
 
 
-async def _subscribe(_: Connection, subscription: Subscription, command: Command) -> Answer:
+async def _subscribe(subscription: Subscription, command: Command) -> Answer:
     topic = command.fields["topic"]
     if len(subscription.positions) >= MOST_SUBSCRIBED and topic not in subscription.positions:
         return [protocol.refusal(command.ref, "too_many", "This connection has too many topics.")]
-    if topic not in await in_database(door.readable, subscription.credential, [topic]):
+    if topic not in await soon(door.readable, subscription.credential, [topic]):
         return _forbidden(command)
     try:
         at = _position(topic, subscription.epoch, command.fields.get("cursor"))
@@ -69,21 +62,20 @@ def _position(topic: str, epoch: str, said: int | str | None) -> Cursor | None:
     return cursors.read(f"{epoch}~{topic}:{said}")
 
 
-async def _unsubscribe(_: Connection, subscription: Subscription, command: Command) -> Answer:
+async def _unsubscribe(subscription: Subscription, command: Command) -> Answer:
     subscription.remove(command.fields["topic"])
     return [protocol.reply(command.ref, {})]
 
 
-async def _ping(_: Connection, __: Subscription, command: Command) -> Answer:
+async def _ping(_: Subscription, command: Command) -> Answer:
     return [protocol.reply(command.ref, {"at": log.rfc3339(datetime.now(UTC))})]
 
 
-async def _visible(connection: Connection, _: Subscription, command: Command) -> Answer:
-    connection.visible = command.fields["value"]
-    return []
+async def _visible(_: Subscription, command: Command) -> Answer:
+    return []  # who looks at a room matters to rooms
 
 
-async def _forbid(_: Connection, __: Subscription, command: Command) -> Answer:
+async def _forbid(_: Subscription, command: Command) -> Answer:
     """Commands about a room answer for one that can't be read as for one that does not exist."""
     return _forbidden(command)
 

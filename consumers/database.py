@@ -11,14 +11,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, ParamSpec, TypeVar
 
-from django.db import close_old_connections, connections
+from django.db import OperationalError, connections
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 THREADS: Final = 6
+OWN_THREADS: Final = 2
+PATIENCE: Final = 2.5
+"""Seconds a client waits for the database before it is told to come back."""
 
 _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="doors")
+_own_pool = ThreadPoolExecutor(OWN_THREADS, thread_name_prefix="switchboard")
 
 
 async def in_database(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -27,8 +31,22 @@ async def in_database(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -
     return await loop.run_in_executor(_pool, lambda: _run(work, *args, **kwargs))
 
 
+async def soon(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """`in_database` for somebody who waits for an answer. Raises OperationalError after `PATIENCE` seconds."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await in_database(work, *args, **kwargs)
+    except TimeoutError:
+        raise OperationalError("the database did not answer in time") from None
+
+
+async def aside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """`in_database` for the switchboard's own look: it must not queue behind clients."""
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_own_pool, lambda: _run(work, *args, **kwargs))
+
+
 def _run(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    close_old_connections()
     try:
         return work(*args, **kwargs)
     finally:

@@ -13,7 +13,7 @@ from django.db import Error as DatabaseError
 
 from accounts.authenticate import InvalidKey
 from consumers import door, switchboard
-from consumers.database import in_database
+from consumers.database import soon
 from consumers.door import BadQuery, Query, Visitor
 from consumers.protocol import Item, Revoked
 from consumers.subscription import Sink, Subscription
@@ -62,9 +62,7 @@ async def admit(scope: Mapping[str, Any]) -> Request:
     except BadQuery as error:
         raise Refused(400, "bad_query", str(error)) from None
     try:
-        visitor = await in_database(
-            door.identify, headers.get("authorization"), scope.get("session_key")
-        )
+        visitor = await soon(door.identify, headers.get("authorization"), scope.get("session_key"))
         if visitor is None:
             raise Refused(401, "not_signed_in", "Sign in, or send an API key.")
         if visitor.credential.key_id is None and headers.get("sec-fetch-site") == "cross-site":
@@ -72,7 +70,9 @@ async def admit(scope: Mapping[str, Any]) -> Request:
         if "read" not in visitor.credential.scopes:
             raise Refused(403, "forbidden", "This API key has no read scope.")
         wanted = tuple(dict.fromkeys(query.topics or visitor.implied))
-        allowed = await in_database(door.readable, visitor.credential, wanted)
+        if not switchboard.of_loop().may_ask(visitor.credential):
+            raise Refused(429, "too_fast", "You ask too often.", [(b"retry-after", b"1")])
+        allowed = await soon(door.readable, visitor.credential, wanted)
     except InvalidKey:
         raise Refused(
             401, "invalid_key", "This API key is not valid.", [(b"www-authenticate", b"Bearer")]

@@ -30,6 +30,10 @@ class Allowance:
         self._left -= 1
         return True
 
+    def is_full(self) -> bool:
+        """Nothing was taken for as long as it takes to refill."""
+        return time.monotonic() - self._at > self._most / self._rate
+
 
 class Strikes:
     """Counts what went wrong lately."""

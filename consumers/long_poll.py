@@ -16,10 +16,11 @@ from consumers.protocol import Close
 WHISPER_PAUSE: Final = 1.0
 """Seconds between two answers that hold nothing but whispers: they must not turn waiting into polling."""
 
-_REFUSALS: Final = {
-    Close.NOT_SIGNED_IN: Refused(401, "not_signed_in", "The session has ended."),
-    Close.RESTARTING: Refused(503, "restarting", "The hub restarts.", [(b"retry-after", b"1")]),
-}
+
+def _refusal(code: Close) -> Refused:
+    if code == Close.NOT_SIGNED_IN:
+        return Refused(401, "not_signed_in", "The session has ended.")
+    return Refused(503, "restarting", "The hub restarts.", [(b"retry-after", b"1")])
 
 
 async def _long_poll(scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -36,7 +37,7 @@ async def _long_poll(scope: dict[str, Any], receive: Receive, send: Send) -> Non
             subscription.start()
             await _first_of(_news(batch), http.gone(receive), within=left)
         if batch.ended is not None:
-            raise _REFUSALS.get(batch.ended, _REFUSALS[Close.RESTARTING])
+            raise _refusal(batch.ended)
         await http.answer(send, batch.encode(subscription))
     finally:
         switchboard.of_loop().unregister(connection)

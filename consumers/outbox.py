@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from consumers.protocol import Item, Whisper
+from consumers.protocol import MAX_FRAME, Item, Whisper
 from events.log import LoggedEvent
 
 MOST_BYTES: Final = 256 * 1024
@@ -23,7 +24,7 @@ class Outbox:
     """Items in order, one writer. `push` never waits; it says False when there is no room."""
 
     def __init__(self, on_room: Callable[[], None]) -> None:
-        self._items: list[Item | str] = []
+        self._items: deque[Item | str] = deque()
         self._bytes = 0
         self._filled = asyncio.Event()
         self._on_room = on_room
@@ -31,10 +32,9 @@ class Outbox:
         self._closed = False
 
     def push(self, item: Item | str) -> bool:
-        """Text is a ready frame of the transport's own. It, `reset` and `revoked` always find room: they are few."""
-        size = len(item) if isinstance(item, str) else len(item.json)
-        full = self._bytes > 0 and self._bytes + size > MOST_BYTES
-        if full and isinstance(item, (LoggedEvent, Whisper)):
+        """`reset` and `revoked` always find room: they are few. Text, a ready frame, has twice the room of events."""
+        size = _size(item)
+        if self._bytes and self._bytes + size > _room_for(item):
             self._refused = True
             return False
         self._items.append(item)
@@ -42,18 +42,39 @@ class Outbox:
         self._filled.set()
         return True
 
+    def drop(self, topic: str | None = None) -> None:
+        """Forget the events and whispers of a topic, or of all, that are not on their way yet."""
+        kept = [
+            item
+            for item in self._items
+            if not isinstance(item, (LoggedEvent, Whisper)) or (topic and item.topic != topic)
+        ]
+        self._items = deque(kept)
+        self._bytes = sum(map(_size, kept))
+
     def close(self) -> None:
         """Nothing more comes; the writer ends once it has written what is here."""
         self._closed = True
         self._filled.set()
 
     async def take(self) -> list[Item | str]:
-        """Everything that waits, at least one item; an empty list once closed."""
+        """The next write's worth, at least one item; an empty list once closed.
+
+        No more than a frame's worth of events, so that what a lost right forbids can still be dropped.
+        """
         await self._filled.wait()
-        self._filled.clear()
-        taken, self._items, self._bytes = self._items, [], 0
-        if self._closed:
-            self._filled.set()
+        taken: list[Item | str] = []
+        size = 0
+        while self._items:
+            item = self._items[0]
+            more = _size(item)
+            if taken and size + more > MAX_FRAME and isinstance(item, (LoggedEvent, Whisper)):
+                break
+            taken.append(self._items.popleft())
+            size += more
+        self._bytes -= size
+        if not self._items and not self._closed:
+            self._filled.clear()
         return taken
 
     def written(self) -> None:
@@ -61,6 +82,16 @@ class Outbox:
         if self._refused:
             self._refused = False
             self._on_room()
+
+
+def _size(item: Item | str) -> int:
+    return len(item) if isinstance(item, str) else len(item.json)
+
+
+def _room_for(item: Item | str) -> float:
+    if isinstance(item, (LoggedEvent, Whisper)):
+        return MOST_BYTES
+    return 2 * MOST_BYTES if isinstance(item, str) else float("inf")
 
 
 async def within_reason(write: Awaitable[Any]) -> None:

@@ -20,6 +20,8 @@ Kind = type | tuple[type, ...]
 VERSION: Final = 1
 MAX_FRAME: Final = 64 * 1024
 """Bytes of one text frame, in either direction."""
+MAX_REF: Final = 200
+"""Characters of a `ref`: it comes back with every answer."""
 HEARTBEAT: Final = 25
 """Seconds between heartbeats: under the minute after which proxies and home routers cut a quiet connection."""
 
@@ -199,6 +201,8 @@ def parse(text: str) -> Command:
     ref = value.get("ref")
     if ref is not None and not _is(ref, str) and not _is(ref, int):
         raise BadFrame("ref must be text or a whole number.")
+    if len(str(ref)) > MAX_REF:
+        raise BadFrame(f"ref may have {MAX_REF} characters.")
     op = value.get("op")
     if not isinstance(op, str) or op not in FROM_CLIENT:
         raise BadFrame(f"op must be one of {', '.join(FROM_CLIENT)}.", ref)

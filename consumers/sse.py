@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Any, Final
 
 from consumers import http, outbox, switchboard
 from consumers.http import Receive, Send
 from consumers.outbox import Outbox, TooSlow
-from consumers.protocol import NAMES, Close, Item, plain
+from consumers.protocol import NAMES, Close, Item, Reset, Revoked, plain
 from consumers.subscription import Subscription
 from events import topics
+from events.log import LoggedEvent
 from events.presence import Lease
 
 logger = logging.getLogger(__name__)
 
 COMMENT_EVERY: Final = 15  # seconds
+FAREWELL: Final = 5.0  # seconds
 RETRY: Final = 2000
 """Milliseconds an EventSource waits before it comes back."""
 
@@ -28,12 +31,21 @@ class Stream:
         self._send = send
         self._outbox = Outbox(self._room)
         self.subscription: Subscription | None = None
+        self._written: dict[str, int] = {}
+
+    def follow(self, subscription: Subscription) -> None:
+        """The subscription whose cursor the stream tells, from where it stands now."""
+        self.subscription = subscription
+        self._written = dict(subscription.positions)
 
     def push(self, item: Item) -> bool:
         return self._outbox.push(item)
 
     def comment(self) -> None:
         self._outbox.push(":\n\n")
+
+    def drop(self, topic: str | None = None) -> None:
+        self._outbox.drop(topic)
 
     def end(self, code: Close) -> None:
         self._outbox.close()
@@ -46,12 +58,23 @@ class Stream:
         """Until the end. Raises TooSlow."""
         while items := await self._outbox.take():
             blocks = [item if isinstance(item, str) else block(item) for item in items]
-            if self.subscription and any(not isinstance(item, str) for item in items):
-                blocks.append(f"id: {self.subscription.cursor()}\n\n")
+            if self._note(items) and self.subscription is not None:
+                blocks.append(f"id: {self.subscription.cursor(self._written)}\n\n")
             await outbox.within_reason(self.say("".join(blocks)))
             if flow is not None:
                 await outbox.within_reason(flow.writable())
             self._outbox.written()
+
+    def _note(self, items: list[Item | str]) -> bool:
+        """Keep account of what is being written; True when the cursor moved. It never runs ahead of the events."""
+        moved = False
+        for item in items:
+            if isinstance(item, (LoggedEvent, Reset)):
+                self._written[item.topic] = item.offset
+                moved = True
+            elif isinstance(item, Revoked):
+                moved = self._written.pop(item.topic, None) is not None or moved
+        return moved
 
     async def say(self, text: str) -> None:
         await self._send({"type": "http.response.body", "body": text.encode(), "more_body": True})
@@ -65,7 +88,7 @@ async def _stream(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     request = await http.admit(scope)
     stream = Stream(send)
     connection, subscription, first = await http.subscribe(request, stream)
-    stream.subscription = subscription
+    stream.follow(subscription)
     board = switchboard.of_loop()
     lease = _lease(request, connection)
     flow = outbox.flow_of(scope)
@@ -88,6 +111,8 @@ async def _stream(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         ]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
+            if task.exception() and not isinstance(task.exception(), (TooSlow, OSError)):
+                logger.error("A stream failed", exc_info=task.exception())
             if isinstance(task.exception(), TooSlow):
                 logger.info("user %s reads too slowly", request.visitor.credential.user_id)
                 if flow is not None:
@@ -100,7 +125,9 @@ async def _stream(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         board.unregister(connection)
         if flow is not None:
             flow.close()
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(FAREWELL):  # a client that does not read must not keep us
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _lease(request: http.Request, connection: str) -> Lease | None:

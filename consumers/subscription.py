@@ -12,10 +12,12 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
+from django.db import Error as DatabaseError
+
 from accounts.authenticate import Credential
 from consumers import cursor as cursors
 from consumers.cursor import Cursor
-from consumers.database import in_database
+from consumers.database import in_database, soon
 from consumers.protocol import Close, Item, Reset, Revoked, Whisper
 from events import log
 from events.log import LoggedEvent, Reach
@@ -27,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 PAGE: Final = 200
 """Events read from the log at a time."""
-_RETRY: Final = 0.5
+_RETRY: Final = 1.0
 """Seconds until a read that failed is tried again."""
 
 
@@ -36,6 +38,9 @@ class Sink(Protocol):
 
     def push(self, item: Item) -> bool:
         """Take it, or say False when there is no room: `Subscription.room` is called when there is again."""
+
+    def drop(self, topic: str | None = None) -> None:
+        """Forget the events and whispers of a topic, or of all, that the client has not been sent."""
 
     def end(self, code: Close) -> None:
         """The client must go, for this reason."""
@@ -53,9 +58,9 @@ class Subscription:
         self._board = board
         self._sink = sink
         self._heads: dict[str, int] = {}
-        self._foreign: dict[
-            str, int
-        ] = {}  # positions the cursor knew of topics that were not asked for
+        self._foreign: dict[str, int] = {}
+        """Positions the cursor knew of topics that were not asked for."""
+        self._joined: set[str] = set()
         self._behind: dict[str, None] = {}
         self._catching_up: asyncio.Task[None] | None = None
         self._closed = False
@@ -64,11 +69,12 @@ class Subscription:
     def topics(self) -> list[str]:
         return list(self.positions)
 
-    def cursor(self) -> str:
-        text = cursors.write(self.epoch, {**self._foreign, **self.positions})
-        return (
-            text if len(text) <= cursors.MAX_LENGTH else cursors.write(self.epoch, self.positions)
-        )
+    def cursor(self, positions: Mapping[str, int] | None = None) -> str:
+        """Where the client is; `positions` for a transport that has not yet sent all it took."""
+        if positions is None:
+            positions = self.positions
+        text = cursors.write(self.epoch, {**self._foreign, **positions})
+        return text if len(text) <= cursors.MAX_LENGTH else cursors.write(self.epoch, positions)
 
     async def open(
         self, names: Iterable[str], at: Cursor | None, *, live: bool = True
@@ -80,8 +86,8 @@ class Subscription:
         """
         wanted = list(dict.fromkeys(names))
         if live:
-            await self._board.join(self, wanted)
-        found = await in_database(_standing, wanted)
+            await self._join(wanted)
+        found = await soon(_standing, wanted)
         self.epoch = found[0]
         self._board.heard(found)
         if at is not None and at.epoch == self.epoch:
@@ -108,12 +114,12 @@ class Subscription:
 
         A topic that is subscribed already goes on where it is, unless a position is given.
         """
-        if at is None and name in self.positions:
-            return self.positions[name], None
-        await self._board.join(self, [name])
-        found = await in_database(_standing, [name])
-        self._board.heard(found)
         said = _said(at, name)
+        if said is None and name in self.positions:
+            return self.positions[name], None
+        await self._join([name])
+        found = await soon(_standing, [name])
+        self._board.heard(found)
         if at is None and name in self._foreign:
             said = (self.epoch, self._foreign.pop(name))
         reset = self._place(name, found[1][name], said)
@@ -122,17 +128,23 @@ class Subscription:
     def remove(self, name: str) -> None:
         self.positions.pop(name, None)
         self._behind.pop(name, None)
+        self._joined.discard(name)
         self._board.leave(self, [name])
 
     def revoke(self, name: str) -> None:
         """The person may not read this topic any more: nothing of it follows."""
         self.remove(name)
+        self._sink.drop(name)
+        if self.implied is not None:
+            self.implied -= {name}  # who gets it back later is told to come again
         if name == self.own:
             self._sink.end(Close.FORBIDDEN)
         else:
             self._sink.push(Revoked(name))
 
     def end(self, code: Close) -> None:
+        if code in {Close.NOT_SIGNED_IN, Close.FORBIDDEN}:
+            self._sink.drop()
         self._sink.end(code)
 
     def close(self) -> None:
@@ -140,7 +152,7 @@ class Subscription:
         self._behind.clear()
         if self._catching_up is not None:
             self._catching_up.cancel()
-        self._board.leave(self, self.topics)
+        self._board.leave(self, self._joined)
 
     # --- what the switchboard calls ---------------------------------------------------------------------------
 
@@ -163,6 +175,7 @@ class Subscription:
         """The log has a new identity: no position counts any more."""
         self.epoch = epoch
         self._foreign.clear()
+        self._sink.drop()
         for name in self.topics:
             head = heads[name].head
             self.positions[name] = head
@@ -176,6 +189,10 @@ class Subscription:
     def room(self) -> None:
         """The sink has room again."""
         self._hurry()
+
+    async def _join(self, names: list[str]) -> None:
+        self._joined.update(names)  # before, so that whatever fails from here on is left again
+        await self._board.join(self, names)
 
     # --- catching up ------------------------------------------------------------------------------------------
 
@@ -208,6 +225,9 @@ class Subscription:
                 for name in list(self._behind):
                     if not await self._read_on(name):
                         return  # no room: `room` starts this again
+            except DatabaseError as error:
+                logger.debug("The log can't be read (%s)", type(error).__name__)
+                await asyncio.sleep(_RETRY)
             except Exception:
                 logger.exception("Catching up failed; trying again")
                 await asyncio.sleep(_RETRY)
@@ -230,14 +250,22 @@ class Subscription:
     async def _read_page(self, name: str) -> bool:
         """Hand the sink the next page of a topic that is behind. Returns False when the sink is full."""
         position = self.positions[name]
-        found = await in_database(log.after, name, position, PAGE)
+        found = self._board.recent(name, position)
+        if not found:
+            found = await in_database(log.after, name, position, PAGE)
         if self.positions.get(name) != position:
             return True  # removed or placed anew meanwhile
         if not found or found[0].offset != position + 1:
             head = (await in_database(log.reach, [name]))[name].head
-            if self.positions.get(name) == position:
-                self.positions[name] = head
-                self._sink.push(Reset(name, head, "expired"))
+            if self.positions.get(name) != position:
+                return True
+            if head <= position:
+                await asyncio.sleep(
+                    _RETRY
+                )  # the log went back in time; the pulse says what follows
+                return True
+            self.positions[name] = head
+            self._sink.push(Reset(name, head, "expired"))
             return True
         for event in found:
             if event.offset != self.positions[name] + 1:

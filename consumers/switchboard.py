@@ -13,6 +13,7 @@ import itertools
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -22,7 +23,8 @@ from prometheus_client import Counter, Gauge
 from accounts import audience, authenticate, sessions
 from accounts.authenticate import Credential
 from consumers.attendance import Attendance
-from consumers.database import in_database
+from consumers.database import aside, in_database
+from consumers.limits import Allowance
 from consumers.protocol import Close, Whisper
 from consumers.subscription import Subscription
 from events import epoch as epochs
@@ -41,16 +43,22 @@ RECHECK: Final = 3.0
 MIRROR: Final = 10.0
 LINGER: Final = 5.0
 """Seconds a line without readers is kept: a long poll comes back at once, and joining costs round trips."""
-PAGE: Final = 500
+PAGE: Final = 50
+"""Events a line reads and hands on at a time: with a large audience, more would hold up the loop."""
+RECENT: Final = 512 * 1024
+"""Bytes of events a line with several readers keeps, so that they don't each read the log after a burst."""
+BLIND: Final = 30.0
+"""Seconds without an answer about rights after which everybody is sent away, to be let in anew or not."""
+ASKS_PER_SECOND: Final = 50
+ASK_WINDOW: Final = 10  # seconds over which that is an average; of one person, by HTTP
 AGAIN: Final = 1.0
 """Seconds until something that failed is tried again."""
 EARLY: Final = 1000
 """Events a line keeps that came too early; more are read from the log anyway."""
 TURN: Final = 200
-"""Clients served before the loop gets a turn: a large audience must not stall pings and handshakes."""
+"""Messages or clients dealt with before the loop gets a turn: pings and handshakes must not wait for all."""
 MOST_CONNECTIONS: Final = 500  # of one person, in one process
 
-DELIVERIES: Final = Counter("hub_deliveries_total", "Events handed to clients' transports")
 GAPS: Final = Counter("hub_gaps_total", "Times the log was read because the layer left a gap")
 CLIENTS: Final = Gauge("hub_clients", "Connected clients of this process")
 
@@ -70,6 +78,8 @@ class Line:
         self.idle_since = 0.0
         self._board = board
         self._early: dict[int, LoggedEvent] = {}
+        self._recent: deque[LoggedEvent] = deque()
+        self._recent_bytes = 0
         self._head = 0
         self._closing_gap: asyncio.Task[None] | None = None
 
@@ -91,11 +101,19 @@ class Line:
         elif head > self.known:
             self._close_gap(NEIGHBOUR)
 
+    def recent(self, position: int) -> list[LoggedEvent]:
+        """What follows a position, when it is still here; nothing when the log must be read."""
+        if not self._recent or self._recent[0].offset > position + 1:
+            return []
+        return [event for event in self._recent if event.offset > position]
+
     def restart(self, head: int) -> None:
         """A new epoch: what was known counts no more. -1: the head is not read yet."""
         self.known = head
         self._head = max(head, 0)
         self._early.clear()
+        self._recent.clear()
+        self._recent_bytes = 0
 
     def _advance(self, events: list[LoggedEvent]) -> None:
         if events:
@@ -106,7 +124,18 @@ class Line:
         for old in [offset for offset in self._early if offset <= self.known]:
             del self._early[old]
         if events:
+            self._remember(events)
             self._board.hand_on(self, events)
+
+    def _remember(self, events: list[LoggedEvent]) -> None:
+        if self._recent and self._recent[-1].offset + 1 != events[0].offset:
+            self._recent.clear()
+            self._recent_bytes = 0
+        self._recent.extend(events)
+        self._recent_bytes += sum(len(event.raw) for event in events)
+        bound = RECENT if len(self.readers) > 1 else 0
+        while self._recent and self._recent_bytes > bound:
+            self._recent_bytes -= len(self._recent.popleft().raw)
 
     def _close_gap(self, after: float) -> None:
         if self._closing_gap is None or self._closing_gap.done():
@@ -124,13 +153,22 @@ class Line:
                 return
             found = [event for event in found if event.offset > self.known]
             if not found:
-                self._head = self.known
-                self._early.clear()  # the log does not have them: rolled back by a restore, or forged
+                await self._skip_what_is_gone()
                 return
-            self.known = max(
-                self.known, found[0].offset - 1
-            )  # retention may have cut; readers say reset
+            # Retention may have cut in between: readers see the jump and say reset.
+            self.known = max(self.known, found[0].offset - 1)
             self._advance(found)
+            await asyncio.sleep(0)
+
+    async def _skip_what_is_gone(self) -> None:
+        """The log has nothing after `known`: retention took it, or what came early was forged or undone."""
+        reach = (await in_database(log.reach, [self.name]))[self.name]
+        self._early.clear()
+        self._head = reach.head
+        if reach.head > self.known:
+            self.known = reach.head
+            for reader in list(self.readers):
+                reader.look_again()
 
 
 class Switchboard:
@@ -147,7 +185,8 @@ class Switchboard:
         self._has_channel = asyncio.Event()
         self._pulse_now = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._to_hand: dict[str, None] = {}
+        self._asking: dict[int, Allowance] = {}
+        self._asked_at = time.monotonic()
         self._access = Line(topics.ACCESS, self)
 
     # --- life -------------------------------------------------------------------------------------------------
@@ -252,6 +291,17 @@ class Switchboard:
             if not line.readers:
                 line.idle_since = time.monotonic()
 
+    def may_ask(self, credential: Credential) -> bool:
+        """Whether this person may make one more request by HTTP now."""
+        allowance = self._asking.get(credential.user_id)
+        if allowance is None:
+            allowance = self._asking[credential.user_id] = Allowance(ASKS_PER_SECOND, ASK_WINDOW)
+        return allowance.take()
+
+    def recent(self, name: str, position: int) -> list[LoggedEvent]:
+        line = self._lines.get(name)
+        return line.recent(position) if line is not None else []
+
     def known(self, name: str) -> int:
         line = self._lines.get(name)
         return line.known if line is not None else -1
@@ -276,7 +326,6 @@ class Switchboard:
         for reader in list(line.readers):
             for event in events:
                 reader.hand(event)
-        DELIVERIES.inc(len(line.readers) * len(events))
 
     # --- the layer --------------------------------------------------------------------------------------------
 
@@ -297,7 +346,7 @@ class Switchboard:
                 continue
             try:
                 self._take(message)
-            except (KeyError, TypeError, ValueError) as error:
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
                 logger.warning("A layer message was malformed (%r)", error)
             if turn % TURN == 0:
                 await asyncio.sleep(0)
@@ -340,8 +389,8 @@ class Switchboard:
 
     async def _reconcile(self, backend: Any) -> None:
         for name in self._joined - self._lines.keys():
-            self._joined.discard(name)
             await backend.group_discard(name, self.channel)
+            self._joined.discard(name)
         for name in self._lines.keys() - self._joined:
             await backend.group_add(name, self.channel)
             self._joined.add(name)
@@ -355,7 +404,7 @@ class Switchboard:
         while True:
             self._drop_idle()
             names = list(self._lines)
-            standing = await in_database(_look, names)
+            standing = await aside(_look, names)
             behind = [
                 name
                 for name, reach in standing[1].items()
@@ -380,6 +429,8 @@ class Switchboard:
             if not line.readers and line is not self._access and line.idle_since < long_ago:
                 del self._lines[name]
                 self._changed.set()
+        if len(self._asking) > MOST_CONNECTIONS:
+            self._asking = {who: asks for who, asks in self._asking.items() if not asks.is_full()}
 
     def _join_anew(self, names: Collection[str]) -> None:
         """Behind the log: perhaps just a message in flight, perhaps the layer forgot the group."""
@@ -400,9 +451,9 @@ class Switchboard:
                 subscription.end(Close.RESTARTING)
 
     async def _mirror(self) -> None:
-        await in_database(epochs.check_mirror)
+        await aside(epochs.check_mirror)
         while True:
-            await in_database(epochs.write_mirror)
+            await aside(epochs.write_mirror)
             await asyncio.sleep(MIRROR)
 
     # --- access -----------------------------------------------------------------------------------------------
@@ -410,7 +461,14 @@ class Switchboard:
     async def _recheck_all(self) -> None:
         while True:
             await asyncio.sleep(RECHECK)
-            await self._recheck(list(self._subscriptions.values()))
+            try:
+                await self._recheck(list(self._subscriptions.values()))
+                self._asked_at = time.monotonic()
+            except Exception:
+                if time.monotonic() - self._asked_at > BLIND:
+                    logger.error("Rights can't be asked for %d s: everybody is sent away", BLIND)
+                    self.close_all(Close.RESTARTING)
+                raise
 
     async def _recheck_named(self, events: list[LoggedEvent]) -> None:
         """Something changed about these people, sessions or keys: ask about exactly their connections."""
@@ -432,12 +490,14 @@ class Switchboard:
             await self._recheck(concerned)
             await self._recheck_implied([one for one in concerned if one.implied is not None])
         except Exception:
-            logger.exception("Rights could not be asked; the next round does")
+            logger.exception("Rights could not be asked; whom it is about must come again")
+            for subscription in concerned:
+                subscription.end(Close.RESTARTING)
 
     async def _recheck_implied(self, concerned: list[Subscription]) -> None:
         """Who may read more than when they came, such as a new team's topic, comes back and has it."""
         for subscription in concerned:
-            now = await in_database(audience.default_topics, subscription.credential.user_id)
+            now = await aside(audience.default_topics, subscription.credential.user_id)
             if subscription.implied is not None and not subscription.implied.issuperset(now):
                 subscription.end(Close.RESTARTING)
 
@@ -449,7 +509,7 @@ class Switchboard:
             for subscription in concerned
             for name in subscription.topics
         }
-        valid, allowed = await in_database(
+        valid, allowed = await aside(
             _ask, {subscription.credential for subscription in concerned}, pairs
         )
         for turn, subscription in enumerate(concerned, 1):
@@ -468,7 +528,10 @@ class Switchboard:
 
 
 def _look(names: list[str]) -> tuple[str, dict[str, Reach]]:
-    sequence.flush_left_behind()
+    try:
+        sequence.flush_left_behind()
+    except Exception:
+        logger.exception("What other processes left behind could not be numbered")
     return log.epoch(), log.reach(names)
 
 

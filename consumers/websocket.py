@@ -13,7 +13,7 @@ from django.db import Error as DatabaseError
 
 from accounts.authenticate import InvalidKey
 from consumers import commands, door, outbox, protocol, switchboard
-from consumers.database import in_database
+from consumers.database import soon
 from consumers.door import BadQuery, Visitor
 from consumers.limits import (
     BAD_FRAMES,
@@ -86,7 +86,7 @@ class SignedInSocket(AsyncWebsocketConsumer):
         await self.accept()
         headers = door.headers_of(self.scope)
         try:
-            visitor = await in_database(
+            visitor = await soon(
                 door.identify, headers.get("authorization"), self.scope.get("session_key")
             )
         except InvalidKey:
@@ -140,7 +140,6 @@ class HubSocket(SignedInSocket):
         super().__init__(*args, **kwargs)
         self.subscription: Subscription | None = None
         self.connection = ""
-        self.visible = True
         self._outbox = Outbox(self._room)
         self._lease: Lease | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -169,7 +168,7 @@ class HubSocket(SignedInSocket):
             *self.groups,
         ]
         wanted = list(dict.fromkeys([*implied, *query.topics]))
-        allowed = await in_database(door.readable, visitor.credential, wanted)
+        allowed = await soon(door.readable, visitor.credential, wanted)
         if "read" not in visitor.credential.scopes or (
             subscription.own and subscription.own not in allowed
         ):
@@ -223,16 +222,24 @@ class HubSocket(SignedInSocket):
         except BadFrame as error:
             if self._strikes.strike():
                 raise Refused(Close.BAD_FRAMES) from None
-            self._outbox.push(protocol.refusal(error.ref, "bad_frame", str(error)))
+            self._say(protocol.refusal(error.ref, "bad_frame", str(error)))
             return
-        for answer in await commands.run(self, self.subscription, command):
-            self._outbox.push(answer)
+        for answer in await commands.run(self.subscription, command):
+            self._say(answer)
         commands.after(self.subscription, command)
+
+    def _say(self, answer: Item | str) -> None:
+        """An answer must reach who asked; who asks on and on without reading any leaves."""
+        if not self._outbox.push(answer):
+            raise Refused(Close.TOO_SLOW)
 
     # --- what the subscription calls --------------------------------------------------------------------------
 
     def push(self, item: Item) -> bool:
         return self._outbox.push(item)
+
+    def drop(self, topic: str | None = None) -> None:
+        self._outbox.drop(topic)
 
     def end(self, code: Close) -> None:
         """Say what is still in the outbox, then go."""

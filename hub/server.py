@@ -37,10 +37,13 @@ from hub.asgi import application  # sets Django up, which what follows needs
 from consumers import switchboard
 from consumers.outbox import EXTENSION, Flow
 from consumers.protocol import MAX_FRAME, Close
+from events import epoch
 # isort: on
 
 logger = logging.getLogger(__name__)
 
+MOST_QUEUED: Final = 512  # frames: what ten seconds of talk may hold at once
+MOST_QUEUED_BYTES: Final = 1024 * 1024
 MOST_DROPPED: Final = 64 * 1024 * 1024
 """Bytes of a body over the limit that are read, so that the client hears why, before its connection is cut."""
 FAREWELL: Final = 2.0
@@ -71,6 +74,22 @@ class TransportFlow(Flow):
 
 
 class HubWebSocket(WebSocketProtocol):  # type: ignore[misc]
+    muted: bool = False
+    queued = 0  # bytes since the application last had taken all
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        """Daphne queues what a client says without bound; here whoever talks faster than we listen must go."""
+        waiting = self.application_queue.qsize()
+        self.queued = len(payload) + (self.queued if waiting else 0)
+        if self.muted or (waiting < MOST_QUEUED and self.queued <= MOST_QUEUED_BYTES):
+            super().onMessage(payload, isBinary)
+            return
+        self.muted = True
+        self.serverClose(int(Close.TOO_FAST))
+        self.application_queue.put_nowait(
+            {"type": "websocket.disconnect", "code": int(Close.TOO_FAST)}
+        )
+
     def flow(self) -> Flow:
         flow = TransportFlow(self.transport)
         self.transport.unregisterProducer()  # the HTTP channel that the socket grew out of
@@ -220,6 +239,7 @@ def main() -> int:
     endpoint = (
         f"unix:{chosen.unix}" if chosen.unix else f"tcp:port={chosen.port}:interface={chosen.host}"
     )
+    epoch.check_mirror()  # before anybody can publish into a log that went back in time
     return serve(endpoint, behind_proxy=chosen.behind_proxy)
 
 

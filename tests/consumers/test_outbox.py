@@ -28,6 +28,27 @@ async def test_what_must_be_said_always_finds_room():
     assert box.push(Reset("user.1", 1, "expired"))
     assert box.push(Revoked("user.1"))
     assert box.push("{}")
+    while box.push("x" * 1000):
+        pass
+    assert box.push(Revoked("user.1"))
+
+
+async def test_what_a_lost_right_forbids_is_dropped_unless_it_is_on_its_way():
+    box = Outbox(lambda: None)
+    for offset in range(1, 120):
+        box.push(event(offset))
+    box.push(Whisper("user.1", "order.tick", {}))
+    box.push(LoggedEvent("user.2", 1, "order.late", "{}", ""))
+    first = await box.take()
+    assert 0 < len(first) < 70
+    box.drop("user.1")
+    box.push(Revoked("user.1"))
+    rest = await box.take()
+    assert [type(item).__name__ for item in rest] == ["LoggedEvent", "Revoked"]
+    box.push(event(1))
+    box.drop()
+    box.push("bye")
+    assert await box.take() == ["bye"]
 
 
 async def test_one_event_larger_than_the_bound_still_passes_an_empty_outbox():

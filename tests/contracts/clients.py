@@ -147,6 +147,8 @@ async def _stream(
                 await heard.note()
             elif name == "data":
                 _put(heard, kind, json.loads(value))
+                if kind == "whisper":  # what moves the cursor counts once its `id:` is here
+                    await heard.note()
     raise Turned(0)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -23,7 +25,7 @@ def memory(pid: int) -> int:
 
 
 def test_a_huge_body_is_refused_without_being_kept():
-    def pieces():
+    def pieces() -> Iterator[bytes]:
         for _ in range(40):
             yield b"x" * MB
 
@@ -33,7 +35,8 @@ def test_a_huge_body_is_refused_without_being_kept():
         httpx.get(f"{server.url}/healthz")
         before = memory(process.pid)
         for path in ["/api/v1/events", "/accounts/login/", "/healthz", "/events/poll"]:
-            for content in [b"x" * (40 * MB), pieces()]:
+            bodies: list[Any] = [b"x" * (40 * MB), pieces()]
+            for content in bodies:
                 answer = httpx.post(f"{server.url}{path}", content=content, timeout=30)
                 assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
         assert memory(process.pid) - before < 30 * MB
