@@ -1,0 +1,275 @@
+"""Lines and subscriptions by themselves, over a log of plain lists: what the layer and the log may do to them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from accounts.authenticate import Credential
+from consumers import subscription as subscriptions
+from consumers import switchboard
+from consumers.protocol import Close, Item, Reset, Revoked, Whisper
+from consumers.subscription import Subscription
+from consumers.switchboard import Switchboard
+from events.log import LoggedEvent, Reach
+
+TOPIC = "user.1"
+
+
+class Log:
+    """One epoch, one topic's events; the next read can be told to fail or to wait."""
+
+    def __init__(self) -> None:
+        self.epoch = "e1"
+        self.floor = 0
+        self.events: list[LoggedEvent] = []
+        self.pause = 0.0
+
+    def add(self) -> LoggedEvent:
+        offset = len(self.events) + 1
+        event = LoggedEvent(TOPIC, offset, "order.late", '{"n":1}', "")
+        self.events.append(event)
+        return event
+
+    def reach(self, names: list[str]) -> dict[str, Reach]:
+        return {
+            name: Reach(self.floor, len(self.events)) if name == TOPIC else Reach()
+            for name in names
+        }
+
+    def after(self, topic: str, offset: int, limit: int) -> list[LoggedEvent]:
+        kept = [e for e in self.events if e.offset > max(offset, self.floor)]
+        return kept[:limit] if topic == TOPIC else []
+
+
+class Client:
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+        self.room = 10**9
+        self.ended: Close | None = None
+
+    def push(self, item: Item) -> bool:
+        if isinstance(item, LoggedEvent):
+            if self.room <= 0:
+                return False
+            self.room -= 1
+        self.items.append(item)
+        return True
+
+    def drop(self, topic: str | None = None) -> None:
+        pass
+
+    def end(self, code: Close) -> None:
+        self.ended = code
+
+    @property
+    def offsets(self) -> list[int]:
+        return [item.offset for item in self.items if isinstance(item, LoggedEvent)]
+
+
+ALICE = Credential(
+    user_id=1, username="a", name="a", is_superuser=False, scopes=frozenset({"read"}), key_id=1
+)
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Log:
+    found = Log()
+
+    async def run(work: Any, *args: Any) -> Any:
+        if found.pause:
+            await asyncio.sleep(random.uniform(0, found.pause))
+        else:
+            await asyncio.sleep(0)
+        if work is subscriptions._standing:
+            result: Any = (found.epoch, found.reach(args[0]))
+        elif work.__name__ == "after":
+            result = found.after(*args)
+        elif work.__name__ == "reach":
+            result = found.reach(args[0])
+        else:
+            raise AssertionError(work)
+        if found.pause:
+            await asyncio.sleep(random.uniform(0, found.pause))
+        return result
+
+    for module in (subscriptions, switchboard):
+        monkeypatch.setattr(module, "in_database", run)
+    monkeypatch.setattr(subscriptions, "soon", run)
+    monkeypatch.setattr(switchboard, "JOIN", 0.001)
+    monkeypatch.setattr(subscriptions, "_RETRY", 0.01)
+    return found
+
+
+@pytest_asyncio.fixture
+async def board(log: Log) -> AsyncIterator[Switchboard]:
+    made = Switchboard()
+    yield made
+    await made.stop()
+
+
+async def connected(board: Switchboard, at: Any = None) -> tuple[Subscription, Client]:
+    client = Client()
+    subscription = Subscription(board, ALICE, client)
+    for reset in await subscription.open([TOPIC], at):
+        client.push(reset)
+    subscription.start()
+    return subscription, client
+
+
+def tell(board: Switchboard, event: LoggedEvent, epoch: str = "e1") -> None:
+    board._take({"type": "hub.event", "epoch": epoch, "event": event.as_dict()})
+
+
+async def settled(client: Client, offsets: list[int]) -> None:
+    async with asyncio.timeout(5):
+        while client.offsets != offsets:
+            await asyncio.sleep(0.005)
+    await asyncio.sleep(0.05)
+    assert client.offsets == offsets
+
+
+async def test_lost_doubled_and_reordered_messages_are_healed_from_the_log(board, log):
+    _, client = await connected(board)
+    events = [log.add() for _ in range(5)]
+    for event in [events[2], events[0], events[0], events[4]]:
+        tell(board, event)
+    await settled(client, [1, 2, 3, 4, 5])
+    log.add()
+    board.heard(("e1", log.reach([TOPIC])))  # what the pulse does
+    await settled(client, [1, 2, 3, 4, 5, 6])
+
+
+async def test_a_message_of_another_epoch_is_dropped(board, log):
+    _, client = await connected(board)
+    tell(board, log.add(), epoch="forged")
+    await asyncio.sleep(0.05)
+    assert client.offsets == []
+
+
+async def test_an_event_the_log_does_not_have_is_never_handed_on(board, log):
+    _, client = await connected(board)
+    tell(board, LoggedEvent(TOPIC, 9, "order.forged", "{}", ""))
+    await asyncio.sleep(0.1)
+    assert client.offsets == []
+    tell(board, log.add())
+    await settled(client, [1])
+
+
+async def test_connecting_at_any_moment_misses_and_repeats_nothing(board, log):
+    log.pause = 0.004
+    clients = []
+
+    async def write() -> None:
+        for _ in range(150):
+            event = log.add()
+            if random.random() < 0.8:
+                asyncio.get_running_loop().call_later(random.uniform(0, 0.01), tell, board, event)
+            await asyncio.sleep(0.001)
+
+    async def come(delay: float) -> None:
+        await asyncio.sleep(delay)
+        subscription, client = await connected(board)
+        first = subscription.positions[TOPIC]
+        clients.append((client, min([first, *(offset - 1 for offset in client.offsets[:1])])))
+
+    await asyncio.gather(write(), *(come(random.uniform(0, 0.2)) for _ in range(60)))
+    log.pause = 0
+    board.heard(("e1", log.reach([TOPIC])))
+    await asyncio.sleep(0.3)
+    for client, first in clients:
+        assert client.offsets == list(range(first + 1, 151))
+
+
+async def test_a_full_client_is_not_fed_and_catches_up_when_it_has_room(board, log):
+    subscription, client = await connected(board)
+    client.room = 3
+    for _ in range(500):
+        tell(board, log.add())
+    await settled(client, [1, 2, 3])
+    client.room = 10**9
+    subscription.room()
+    await settled(client, list(range(1, 501)))
+
+
+async def test_retention_that_overtakes_a_reader_is_a_reset(board, log):
+    subscription, client = await connected(board)
+    client.room = 0
+    for _ in range(10):
+        tell(board, log.add())
+    log.floor = 8
+    board._lines[TOPIC]._recent.clear()
+    client.room = 10**9
+    subscription.room()
+    async with asyncio.timeout(5):
+        while not client.items:
+            await asyncio.sleep(0.01)
+    assert client.items == [Reset(TOPIC, 10, "expired")]
+
+
+async def test_everything_pruned_after_what_a_line_knew_is_a_reset_too(board, log):
+    _, client = await connected(board)
+    for _ in range(5):
+        log.add()
+    log.floor = 5
+    board.heard(("e1", log.reach([TOPIC])))
+    async with asyncio.timeout(5):
+        while not client.items:
+            await asyncio.sleep(0.01)
+    assert client.items == [Reset(TOPIC, 5, "expired")]
+    tell(board, log.add())
+    await settled(client, [6])
+
+
+async def test_a_log_that_went_back_in_time_does_not_flood(board, log):
+    _, client = await connected(board)
+    for _ in range(5):
+        tell(board, log.add())
+    await settled(client, [1, 2, 3, 4, 5])
+    del log.events[3:]
+    board._lines[TOPIC].known = 7
+    subscription = next(iter(board._lines[TOPIC].readers))
+    subscription.look_again()
+    await asyncio.sleep(0.2)
+    assert [item for item in client.items if isinstance(item, Reset)] == []
+
+
+async def test_a_new_epoch_resets_whoever_was_there_before(board, log):
+    subscription, client = await connected(board)
+    tell(board, log.add())
+    await settled(client, [1])
+    log.epoch = "e2"
+    board._subscriptions["1"] = subscription
+    board._turn_to("e2", log.reach([TOPIC]))
+    assert client.items[-1] == Reset(TOPIC, 1, "epoch")
+    tell(board, log.add(), epoch="e2")
+    await settled(client, [1, 2])
+
+
+async def test_whoever_fails_to_open_leaves_nothing_behind(board, log, monkeypatch):
+    async def fail(*_: Any) -> Any:
+        raise RuntimeError
+
+    monkeypatch.setattr(subscriptions, "soon", fail)
+    subscription = Subscription(board, ALICE, Client())
+    with pytest.raises(RuntimeError):
+        await subscription.open([TOPIC], None)
+    subscription.close()
+    assert not board._lines[TOPIC].readers
+
+
+async def test_a_lost_topic_is_revoked_and_may_be_given_back(board, log):
+    subscription, client = await connected(board)
+    subscription.implied = frozenset({TOPIC})
+    subscription.revoke(TOPIC)
+    tell(board, log.add())
+    await asyncio.sleep(0.05)
+    assert client.items == [Revoked(TOPIC)]
+    assert subscription.implied == frozenset()  # so that the next look finds that it may read more
+    subscription.hand_whisper(Whisper(None, "x.y", {}))
+    assert len(client.items) == 2
