@@ -14,7 +14,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
 django = get_asgi_application()
 serving.bound_statements()
 
-from consumers import routing
+from consumers import routing, switchboard
 from consumers import scope as scopes
 from events import layer
 
@@ -37,6 +37,8 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
 async def _lifespan(receive: Any, send: Any) -> None:
     while True:
         message = await receive()
+        if message["type"] == "lifespan.shutdown":
+            await switchboard.of_loop().stop()
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return
