@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import websockets
 from django.contrib.auth.models import Group, User
@@ -279,6 +282,72 @@ async def test_who_talks_too_fast_is_closed_with_4429_and_nobody_else_notices(hu
         assert (await ask(bystander, op="ping"))["ok"]
 
 
+@pytest.mark.parametrize("transport", ["websocket", "stream"])
+async def test_who_does_not_read_costs_the_server_little_and_misses_nothing(hub_server, transport):
+    """Twelve megabytes wait for each of five clients: in the log, not in the server."""
+    alice, headers = await someone()
+    own = topics.user(alice.pk)
+    count, clients = 600, 5
+    process = hub_server.streams.process
+    assert process is not None
+
+    def publish() -> None:
+        for _ in range(0, count, 50):
+            events.publish_many([(own, "order.late", {"text": "x" * 20_000})] * 50)
+
+    seen: list[list[int]] = [[] for _ in range(clients)]
+    async with AsyncExitStack() as stack:
+        readers = [
+            await stack.enter_async_context(unread(hub_server, transport, headers, own))
+            for _ in range(clients)
+        ]
+        before = resident(process.pid)
+        await in_database(publish)
+        await asyncio.sleep(1.5)
+        assert resident(process.pid) - before < 25 * 2**20
+        async with asyncio.timeout(40):
+            for offsets, reader in zip(seen, readers, strict=True):
+                while len(offsets) < count:
+                    offsets += await anext(reader)
+    assert seen == [list(range(1, count + 1))] * clients
+
+
+def resident(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    return pages * 4096
+
+
+@asynccontextmanager
+async def unread(
+    server: LiveServer, transport: str, headers: dict[str, str], own: str
+) -> AsyncIterator[AsyncIterator[list[int]]]:
+    """A connection that takes nothing from its socket until somebody asks for the next offsets."""
+    if transport == "websocket":
+        async with websockets.connect(
+            server.ws("/ws/me/"), additional_headers=headers, max_size=2**20, max_queue=1
+        ) as socket:
+            await hear(socket)
+            yield _offsets_of_frames(socket)
+    else:
+        async with (
+            httpx.AsyncClient(timeout=40, headers=headers) as client,
+            client.stream("GET", server.events("stream", topics=own)) as response,
+        ):
+            yield _offsets_of_blocks(response)
+
+
+async def _offsets_of_frames(socket: ClientConnection) -> AsyncIterator[list[int]]:
+    async for text in socket:
+        value = json.loads(text)
+        yield [one["offset"] for one in (value if isinstance(value, list) else [value])]
+
+
+async def _offsets_of_blocks(response: httpx.Response) -> AsyncIterator[list[int]]:
+    async for line in response.aiter_lines():
+        if line.startswith("data: "):
+            yield [json.loads(line[6:])["offset"]]
+
+
 async def test_the_five_hundred_and_first_socket_of_a_person_is_refused(hub_server):
     _, headers = await someone()
     async with AsyncExitStack() as stack:
@@ -344,8 +413,6 @@ async def test_a_restart_tells_the_sockets_to_come_back(live_tables):
 
 
 async def test_http_doors_take_get_alone(hub_server):
-    import httpx
-
     async with httpx.AsyncClient() as client:
         for path in ["poll", "long-poll", "stream"]:
             answer = await client.post(hub_server.events(path))
@@ -355,8 +422,6 @@ async def test_http_doors_take_get_alone(hub_server):
 
 
 async def test_another_site_cannot_read_events_with_the_cookie(hub_server):
-    import httpx
-
     alice, _ = await someone()
     cookies = await in_database(cookies_of, alice)
     async with httpx.AsyncClient(cookies=cookies) as client:
