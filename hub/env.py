@@ -11,11 +11,15 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit, urlunsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
 KNOWN: set[str] = set()
+_SHORTEST_SECRET: Final = 32
+"""Characters; what signs sessions or encrypts must not be guessed."""
+_ESCAPE: Final = "special characters in user and password escaped, as %40 for @"
 
 
 def text(name: str, default: str = "") -> str:
@@ -60,11 +64,13 @@ def secret(name: str, data_dir: Path) -> str:
     given = text(name)
     named = text(f"{name}_FILE")
     if given:
-        return given
+        return _long_enough(name, given)
     if named:
-        return _read(f"{name}_FILE", named)
+        return _long_enough(f"{name}_FILE, {named!r},", _read(f"{name}_FILE", named))
+    path = data_dir / "secrets" / name.lower()
     try:
-        return kept(data_dir / "secrets" / name.lower(), lambda: secrets.token_urlsafe(48))
+        found = kept(path, lambda: secrets.token_urlsafe(48))
+        return _long_enough(f"{name}, read from {str(path)!r},", found)
     except OSError as error:
         raise ImproperlyConfigured(
             f"{name} is not set and none can be written to {error.filename} ({error.strerror}): "
@@ -95,8 +101,8 @@ def database(url: str, data_dir: Path, password_file: str = "") -> dict[str, obj
         return _sqlite(Path(unquote(parts.path.removeprefix("/"))))
     if parts.scheme not in {"postgres", "postgresql"} or not parts.path.strip("/"):
         raise ImproperlyConfigured(
-            f"DATABASE_URL is {_without_password(parts)!r}: "
-            "use sqlite:///path or postgres://user:password@host/name."
+            f"DATABASE_URL {_kind(url)}: "
+            f"use sqlite:///path or postgres://user:password@host/name, {_ESCAPE}."
         )
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     password = unquote(parts.password or "")
@@ -143,8 +149,8 @@ def redis(name: str, default: str, password_file: str = "") -> str:
     parts = _split(name, value)
     if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.hostname or parts.path):
         raise ImproperlyConfigured(
-            f"{name} is {_without_password(parts)!r}: use redis://user:password@host:6379/0, "
-            "rediss://… (TLS) or unix:///path?db=0."
+            f"{name} {_kind(value)}: use redis://user:password@host:6379/0, "
+            f"rediss://… (TLS) or unix:///path?db=0, {_ESCAPE}."
         )
     if not password_file or parts.password is not None:
         return value
@@ -170,7 +176,7 @@ def mail(url: str) -> dict[str, object]:
     parts = _split("SMTP_URL", url)
     if parts.scheme not in {"smtp", "smtps"} or not parts.hostname:
         raise ImproperlyConfigured(
-            f"SMTP_URL is {_without_password(parts)!r}: use smtp://user:password@host:587 or smtps://…"
+            f"SMTP_URL {_kind(url)}: use smtp://user:password@host:587 or smtps://…, {_ESCAPE}."
         )
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     secure = parts.scheme == "smtps"
@@ -199,13 +205,24 @@ def _split(name: str, url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         _ = parts.port  # raises for what is no port
-    except ValueError as error:
-        raise ImproperlyConfigured(f"{name} is no address ({error}).") from None
+    except ValueError:  # its text may hold part of a password
+        raise ImproperlyConfigured(
+            f"{name} is no address: use scheme://user:password@host:port/name, {_ESCAPE}."
+        ) from None
     return parts
 
 
-def _without_password(parts: SplitResult) -> str:
-    if parts.password is None:
-        return parts.geturl()
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:…@{host}"))
+def _kind(url: str) -> str:
+    """All that an error tells of an address: a password with a special character may lie in any part of it."""
+    scheme, found, _ = url.partition("://")
+    if found and scheme.isalnum() and len(scheme) <= 20:
+        return f"begins with {scheme}:// and is not understood"
+    return "has no scheme"
+
+
+def _long_enough(what: str, value: str) -> str:
+    if len(value) < _SHORTEST_SECRET:
+        raise ImproperlyConfigured(
+            f"{what} has {len(value)} characters: use {_SHORTEST_SECRET} or more random ones."
+        )
+    return value

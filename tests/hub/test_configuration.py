@@ -87,6 +87,37 @@ def test_a_refusal_keeps_the_password_to_itself(monkeypatch: pytest.MonkeyPatch)
     assert "swordfish" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "{}://me:tul/ip@host:5432/name",
+        "{}://me:tul#ip@host/name",
+        "{}://me:tul?ip@host/name",
+        "{}://me:tul[ip@host/name",
+        "{}:/me:tulip@host/name",
+        "tulip@host/name",
+        "tul-ip://host",
+    ],
+)
+@pytest.mark.parametrize("scheme", ["postgres", "redis", "smtp", "http"])
+def test_no_part_of_an_address_is_printed(
+    monkeypatch: pytest.MonkeyPatch, address: str, scheme: str
+) -> None:
+    address = address.format(scheme)
+    monkeypatch.setenv("HUB_X", address)
+    for read in (
+        lambda: env.database(address, Path()),
+        lambda: env.redis("HUB_X", ""),
+        lambda: env.mail(address),
+    ):
+        try:
+            read()
+        except ImproperlyConfigured as refusal:
+            said = str(refusal)
+            assert "tul" not in said and "ip@" not in said
+            assert "escaped" in said
+
+
 def test_a_secret_is_made_once_and_kept_private(tmp_path: Path) -> None:
     made = env.secret("HUB_X", tmp_path)
     assert len(made) >= 50
@@ -97,12 +128,31 @@ def test_a_secret_is_made_once_and_kept_private(tmp_path: Path) -> None:
 
 
 def test_a_secret_comes_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "key").write_text("from the file\n", encoding="utf-8")
+    (tmp_path / "key").write_text("from the file, which is long enough\n", encoding="utf-8")
     monkeypatch.setenv("HUB_X_FILE", str(tmp_path / "key"))
-    assert env.secret("HUB_X", tmp_path) == "from the file"
+    assert env.secret("HUB_X", tmp_path) == "from the file, which is long enough"
     monkeypatch.setenv("HUB_X_FILE", str(tmp_path / "nowhere"))
     with pytest.raises(ImproperlyConfigured, match="HUB_X_FILE"):
         env.secret("HUB_X", tmp_path)
+
+
+@pytest.mark.parametrize("value", ["", "x" * 31])
+@pytest.mark.parametrize("source", ["HUB_X", "HUB_X_FILE", "secrets"])
+def test_a_secret_that_is_short_is_refused_wherever_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, value: str
+) -> None:
+    path = tmp_path / "secrets" / "hub_x"
+    path.parent.mkdir()
+    if source != "HUB_X":
+        path.write_text(f"{value}\n", encoding="utf-8")
+    if source == "HUB_X":
+        monkeypatch.setenv("HUB_X", value or " short ")
+    elif source == "HUB_X_FILE":
+        monkeypatch.setenv("HUB_X_FILE", str(path))
+    with pytest.raises(ImproperlyConfigured, match="32 or more") as refusal:
+        env.secret("HUB_X", tmp_path)
+    assert "HUB_X" in str(refusal.value) and "xxx" not in str(refusal.value)
+    assert len(str(refusal.value).splitlines()) == 1
 
 
 def test_a_database_address_is_taken_apart(tmp_path: Path) -> None:
@@ -171,6 +221,8 @@ def test_the_socket_of_our_own_redis_fits_the_kernel(tmp_path: Path) -> None:
         ("REDIS_URL", "localhost"),
         ("HUB_APPS", "no_such_app"),
         ("HUB_GROUPS", "sales team"),
+        ("SECRET_KEY", "short"),
+        ("HUB_LAYER_KEY", "short"),
         ("HUB_IS_STAFF", "no.such.predicate"),
     ],
 )
