@@ -10,7 +10,7 @@ from typing import Final
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import DatabaseError
+from django.db import Error as DatabaseTrouble
 from django.http import HttpRequest, HttpResponseBase
 
 from accounts import sessions
@@ -32,7 +32,7 @@ def sign_ins(get_response: GetResponse) -> GetResponse:
         if brought and response.status_code < 500 and not request.path.startswith("/api/"):
             try:
                 _note(request, brought, noted)
-            except DatabaseError:
+            except DatabaseTrouble:
                 logger.warning("a sign-in was not noted", exc_info=True)
         return response
 

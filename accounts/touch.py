@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
-from django.db import DatabaseError, connections, models, transaction
+from django.db import Error as DatabaseTrouble
+from django.db import connections, models, transaction
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +18,7 @@ def touch(rows: models.QuerySet[Any], **values: Any) -> int:
     """`rows.update(**values)` that gives up when the rows are locked. Returns how many were updated."""
     try:
         return _briefly(rows, values)
-    except DatabaseError as error:
+    except DatabaseTrouble as error:
         logger.debug("note of use dropped: %s", error)
         return -1
 

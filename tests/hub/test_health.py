@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.test import Client, override_settings
 
+from accounts import authenticate
 from accounts.authenticate import make_key
 from hub import health, sign_of_life
 from hub.health import Part
@@ -140,6 +141,37 @@ def test_a_key_of_an_administrator_opens_the_details(
         key = make_key(owner, "probe", scopes)[1]
         answer = client.get("/readyz", **AWAY, HTTP_AUTHORIZATION=f"Bearer {key}")  # type: ignore[arg-type]
         assert ("checks" in answer.json()) is sees
+
+
+def test_a_key_that_nobody_can_look_up_holds_up_no_probe(
+    client: Client, worker: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+
+    def hang(*_: object) -> None:
+        release.wait(20)
+
+    monkeypatch.setattr(authenticate, "from_request_headers", hang)
+    try:
+        for _ in range(4):
+            began = time.monotonic()
+            answer = client.get("/readyz", HTTP_AUTHORIZATION="Bearer hub_any")
+            assert time.monotonic() - began < 1.2
+            assert answer.json() == {"status": "ok"}
+    finally:
+        release.set()
+
+
+@pytest.mark.parametrize("trouble", [OperationalError, InterfaceError])
+def test_a_key_in_times_of_trouble_is_a_strangers(
+    client: Client, worker: None, monkeypatch: pytest.MonkeyPatch, trouble: type[Exception]
+) -> None:
+    def fail(*_: object) -> None:
+        raise trouble
+
+    monkeypatch.setattr(authenticate, "from_request_headers", fail)
+    answer = client.get("/readyz", HTTP_AUTHORIZATION="Bearer hub_any")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
 def test_metrics_are_in_prometheus_text(client: Client, worker: None) -> None:
