@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from datetime import UTC, datetime
+from typing import Final
+
+from django.http import HttpRequest
 
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL_BUT_NEWLINE: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_TOKEN: Final = re.compile(r"([?&]token=|/password/reset/[^/\s]+/)[^&\s'\"/<>]+")
+"""One-time links: who reads the log must not be able to use them."""
 
 
 class Json(logging.Formatter):
@@ -25,7 +34,7 @@ class Json(logging.Formatter):
                 entry.setdefault(name, value)
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False, default=_short)
+        return _escaped(_hidden(json.dumps(entry, ensure_ascii=False, default=_short)), _CONTROL)
 
 
 class Text(logging.Formatter):
@@ -33,13 +42,24 @@ class Text(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
-        message = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")
+        message = _escaped(record.getMessage(), _CONTROL)
         line = f"{at} {record.levelname.lower()} {record.name}: {message}"
         if record.exc_info:
-            line = f"{line}\n{self.formatException(record.exc_info)}"
-        return line
+            trace = self.formatException(record.exc_info)
+            line = f"{line}\n{_escaped(trace, _CONTROL_BUT_NEWLINE)}"
+        return _hidden(line)
 
 
 def _short(value: object) -> str:
-    # Django hands over the whole request; its text is method and path, without headers or cookies.
+    if isinstance(value, HttpRequest):  # its own text would hold the query, and what that may hold
+        return f"{value.method} {value.path}"[:200]
     return repr(value)[:200]
+
+
+def _hidden(line: str) -> str:
+    return _TOKEN.sub(r"\1…", line)
+
+
+def _escaped(text: str, characters: re.Pattern[str]) -> str:
+    """Spelt as Python and JSON spell them: a terminal obeys none, and no line is forged."""
+    return characters.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

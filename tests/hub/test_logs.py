@@ -6,6 +6,8 @@ import json
 import logging
 import sys
 
+from django.test import RequestFactory
+
 from hub.logs import Json, Text
 
 
@@ -24,8 +26,33 @@ def test_json_carries_what_was_passed_as_extra() -> None:
 
 def test_nobody_forges_a_line() -> None:
     for formatter in (Json(), Text()):
-        line = formatter.format(record("hello\r\n00:00:00 error hub: forged"))
-        assert len(line.splitlines()) == 1
+        for end in ("\r\n", "\n", "\x0b", "\x85", "\u2028"):
+            line = formatter.format(record(f"hello{end}00:00:00 error hub: forged"))
+            assert len(line.splitlines()) == 1
+
+
+def test_no_log_speaks_to_the_terminal() -> None:
+    evil = "\x1b]0;owned\x07\x9b2J\x7f"
+    try:
+        raise KeyError(evil) from ValueError(evil)
+    except KeyError:
+        failed = record(evil, exc_info=sys.exc_info(), path=evil)
+    for formatter in (Json(), Text()):
+        line = formatter.format(failed)
+        assert not set(line) & set("\x1b\x07\x9b\x7f")
+    assert json.loads(Json().format(failed))["message"] == evil
+
+
+def test_one_time_links_are_not_logged() -> None:
+    request = RequestFactory().get("/accounts/setup/?a=1&token=sw0rdfish")
+    words = "GET /accounts/setup/?token=sw0rdfish&b=2 and /accounts/password/reset/MQ/sw0rdfish/"
+    for formatter in (Json(), Text()):
+        line = formatter.format(record(words, request=request))
+        assert "sw0rdfish" not in line
+        assert "b=2" in line
+    assert json.loads(Json().format(record("x", request=request)))["request"] == (
+        "GET /accounts/setup/"
+    )
 
 
 def test_a_traceback_is_kept() -> None:
