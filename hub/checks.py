@@ -18,7 +18,7 @@ Apps = Sequence[AppConfig] | None
 
 def at_start() -> list[CheckMessage]:
     """The ones that cost nothing, for a start that must be quick."""
-    return [*group_names(None), *staff_predicate(None), *memory_layer(None)]
+    return [*group_names(None), *staff_predicate(None), *memory_layer(None), *proxy_headers(None)]
 
 
 @register
@@ -60,6 +60,19 @@ def memory_layer(app_configs: Apps, **_: Any) -> list[CheckMessage]:
             "HUB_LAYER=memory reaches one process only.",
             hint="What a worker or a second server publishes arrives late. Use pubsub or core.",
             id="hub.W001",
+        )
+    ]
+
+
+@register(Tags.security)
+def proxy_headers(app_configs: Apps, **_: Any) -> list[CheckMessage]:
+    if not settings.HUB_PROXY or settings.HUB_BIND in {"127.0.0.1", "::1", "localhost"}:
+        return []
+    return [
+        Warning(
+            f"The server listens on {settings.HUB_BIND} and believes X-Real-IP from whoever connects.",
+            hint="Let it listen where only the proxy gets (HUB_BIND=127.0.0.1), or set HUB_PROXY=0.",
+            id="hub.W005",
         )
     ]
 

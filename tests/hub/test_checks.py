@@ -71,3 +71,19 @@ def test_a_redis_that_is_away_or_reserved_is_no_crash(monkeypatch: pytest.Monkey
 
         monkeypatch.setattr(redis_client.blocking(), "config_get", ask)
         assert ids(checks.redis_keeps_everything(None)) == found
+
+
+@pytest.mark.parametrize(
+    ("proxy", "bind", "found"),
+    [
+        (True, "0.0.0.0", ["hub.W005"]),
+        (True, "::", ["hub.W005"]),
+        (True, "127.0.0.1", []),
+        (False, "0.0.0.0", []),
+    ],
+)
+def test_a_server_that_believes_everybody_is_warned_of(
+    proxy: bool, bind: str, found: list[str]
+) -> None:
+    with override_settings(HUB_PROXY=proxy, HUB_BIND=bind):
+        assert ids(checks.proxy_headers(None)) == found
