@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from celery import current_app
 from django.contrib.auth.models import User
 from django.db.models import F
 from django.test import Client
@@ -59,10 +60,7 @@ def test_the_link_arrives_and_works_once(client: Client, alice: User, server: Ma
     form = client.get(link[1])["Location"]
     assert client.post(form, {"new_password1": NEW, "new_password2": NEW}).status_code == 302
     assert client.login(username="alice", password=NEW)
-    assert (
-        "validlink" not in client.get(link[1], follow=True).context
-        or not (client.get(link[1], follow=True).context["validlink"])
-    )
+    assert not client.get(link[1]).context["validlink"]
     assert tasks.send_resets() == 0
     assert not ResetRequest.objects.exists()
 
@@ -122,7 +120,7 @@ def test_a_worker_is_told_and_one_that_is_not_costs_nothing(
     def away(*_: Any, **__: Any) -> None:
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(resets.current_app, "send_task", away)
+    monkeypatch.setattr(current_app, "send_task", away)
     assert ask(client, "alice@example.org").status_code == 302
     assert tasks.send_resets() == 2
 
