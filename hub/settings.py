@@ -141,6 +141,7 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "prune-events": {"task": "events.tasks.prune", "schedule": 600.0},
     "prune-notifications": {"task": "notifications.tasks.prune", "schedule": 3600.0},
+    "deliver-letters": {"task": "notifications.tasks.deliver_left_behind", "schedule": 10.0},
     "send-password-resets": {"task": "accounts.tasks.send_resets", "schedule": 30.0},
     "prune-accounts": {"task": "accounts.tasks.prune", "schedule": 3600.0},
 }

@@ -40,6 +40,36 @@ class Inbox(models.Model):
         return f"{self.user_id}: {self.unread} unread"
 
 
+class Letter(models.Model):
+    """What somebody's transaction wants to tell, until it has committed and the inboxes have it.
+
+    It holds ids without foreign keys, so that writing it locks nobody's row: a transaction may be long.
+    """
+
+    people = models.JSONField()
+    """Ids of users, ascending, not empty."""
+    kind = models.CharField(max_length=KIND_MAX)
+    title = models.CharField(max_length=TITLE_MAX)
+    body = models.TextField(blank=True)
+    url = models.CharField(max_length=URL_MAX, blank=True)
+    level = models.CharField(max_length=10, choices=Level.choices)
+    actor_id = models.BigIntegerField(null=True, blank=True)
+    key = models.CharField(max_length=KEY_MAX, null=True, blank=True)  # noqa: DJ001 - as a notification's
+    at = models.DateTimeField()
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["key"],
+                name="hub_letter_key",
+                condition=models.Q(key__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.title
+
+
 class Notification(models.Model):
     """One row in one person's inbox. Only `notifications.notify` makes these."""
 

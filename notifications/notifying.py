@@ -1,9 +1,16 @@
-"""The one way into inboxes: one row per person, one event each."""
+"""The one way into inboxes: one row per person, one event each.
+
+Whoever changes an inbox holds its row until the transaction ends. So nothing of it is done in a transaction of the
+caller's, which may be long, or tell the same people in another order than its neighbour: there the letters are put
+down, and they are delivered right after the commit, in short transactions of our own. What a process leaves undelivered
+that dies between the two, `deliver_left_behind` finds.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import Enum
 from typing import Any, Final, TypeVar
@@ -11,7 +18,7 @@ from typing import Any, Final, TypeVar
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import EmptyResultSet
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -19,11 +26,14 @@ from accounts import audience, profiles
 from events import publish_many, topics
 from notifications import content, inbox
 from notifications.errors import InvalidNotification
-from notifications.models import Inbox, Level, Notification
+from notifications.models import Inbox, Letter, Level, Notification
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 PEOPLE_PER_TRANSACTION: Final = 300  # some 60 ms of write lock on SQLite
+LETTERS_PER_LOOK: Final = 1000
 
 
 class _Everyone(Enum):
@@ -71,9 +81,10 @@ def notify(
 ) -> int:
     """Put one notification into the inbox of each of these people who is active staff. Returns how many are new.
 
-    With a `key` whoever already has a notification with that key gets no second one. Inside a transaction all of it
-    belongs to that transaction; outside, many people are told in several short ones, and a key makes it safe to
-    repeat after a failure. Raises InvalidNotification, which names the field, before anything is stored.
+    With a `key` whoever already has a notification with that key gets no second one. Inside a transaction they get it
+    when, and only if, that commits, and what is returned is how many would be new by now; outside, at once, many people in
+    several short transactions, and a key makes it safe to repeat after a failure. Raises InvalidNotification, which names
+    the field, before anything is stored.
     """
     valid = draft(kind=kind, title=title, body=body, url=url, level=level, actor=actor, key=key)
     return deliver([(valid, to)])
@@ -115,10 +126,25 @@ def deliver(letters: Iterable[tuple[Draft, People]]) -> int:
         wanted.extend((person, len(drafts)) for person in ids)
         drafts.append(each)
     staff = staff_among({person for person, _ in wanted})
-    _open_inboxes(staff)
     pairs = sorted(pair for pair in wanted if pair[0] in staff)
-    actors = profiles.people({each.actor_id for each in drafts if each.actor_id is not None})
+    if transaction.get_connection().in_atomic_block:
+        return _post(pairs, drafts)
+    _open_inboxes(staff)
+    actors = _actors(drafts)
     return sum(_store(chunk, drafts, actors) for chunk in _chunks(pairs))
+
+
+def deliver_left_behind() -> int:
+    """Deliver letters whose own process died between its commit and their delivery. Returns how many."""
+    delivered = 0
+    last = 0
+    while True:
+        keys = Letter.objects.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)
+        some = list(keys[:LETTERS_PER_LOOK])
+        if not some:
+            return delivered
+        delivered += _deliver_posted(some)
+        last = some[-1]
 
 
 def _same(to: People) -> Any:
@@ -195,7 +221,7 @@ def _store(
                 if (person, one.key) in taken:
                     continue
                 taken.add((person, one.key))
-            rows.append(_row(person, one))
+            rows.append(_row(person, one, actors))
         Notification.objects.bulk_create(rows)
         before = dict(unread)
         events = []
@@ -208,8 +234,128 @@ def _store(
     return len(rows)
 
 
+def _post(pairs: Sequence[tuple[int, int]], drafts: Sequence[Draft]) -> int:
+    """Put the letters down in the caller's transaction, to be delivered when it has committed."""
+    taken = set(_posted(drafts))
+    for chunk in _chunks(pairs):
+        taken.update(_taken(chunk, drafts))
+    people: dict[int, list[int]] = {}
+    for person, index in pairs:
+        key = drafts[index].key
+        if key is not None:
+            if (person, key) in taken:
+                continue
+            taken.add((person, key))
+        people.setdefault(index, []).append(person)
+    letters = [
+        Letter(people=list(chunk), **_columns(drafts[index]))
+        for index in sorted(people)
+        for chunk in _chunks(people[index])
+    ]
+    if letters:
+        with transaction.atomic():
+            Letter.objects.bulk_create(letters)
+            _deliver_on_commit([letter.pk for letter in letters])
+    return sum(map(len, people.values()))
+
+
+def _posted(drafts: Sequence[Draft]) -> Iterator[tuple[int, str]]:
+    """Who is going to have which of these keys: this transaction's own letters, and others on their way."""
+    keys = {draft.key for draft in drafts if draft.key is not None}
+    if keys:
+        for key, people in Letter.objects.filter(key__in=keys).values_list("key", "people"):
+            yield from ((person, str(key)) for person in people)
+
+
+def _deliver_on_commit(keys: Sequence[int]) -> None:
+    """However often a transaction posts, the first hook to run delivers all.
+
+    Keys that were left by a transaction that rolled back find no letter.
+    """
+    connection = transaction.get_connection()
+    waiting: list[int] = connection.__dict__.setdefault("_hub_posted", [])
+    waiting.extend(keys)
+    transaction.on_commit(_deliver_waiting, robust=True)
+
+
+def _deliver_waiting() -> None:
+    waiting: list[int] = transaction.get_connection().__dict__.get("_hub_posted", [])
+    keys = sorted(waiting)
+    waiting.clear()
+    _deliver_posted(keys)
+
+
+def _deliver_posted(keys: Sequence[int]) -> int:
+    """Deliver these letters, as many at once as fit a short transaction. Returns how many were there."""
+    delivered = 0
+    for start in range(0, len(keys), LETTERS_PER_LOOK):
+        chunk = keys[start : start + LETTERS_PER_LOOK]
+        sizes = [
+            (pk, len(people))
+            for pk, people in Letter.objects.filter(pk__in=chunk)
+            .order_by("pk")
+            .values_list("pk", "people")
+        ]
+        for batch in _batches(sizes):
+            try:
+                delivered += _hand_over(batch)
+            except OperationalError:
+                raise  # nobody's letter in particular; they are looked for again
+            except Exception:  # one that can't be delivered must not keep the others
+                logger.exception("Delivering %d letters at once failed", len(batch))
+                delivered += sum(map(_hand_over_alone, batch))
+    return delivered
+
+
+def _batches(sizes: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
+    batch: list[int] = []
+    total = 0
+    for pk, size in sizes:
+        if batch and total + size > PEOPLE_PER_TRANSACTION:
+            yield batch
+            batch, total = [], 0
+        batch.append(pk)
+        total += size
+    if batch:
+        yield batch
+
+
+def _hand_over_alone(pk: int) -> int:
+    try:
+        return _hand_over([pk])
+    except Exception:
+        logger.exception("Letter %d can't be delivered", pk)
+        return 0
+
+
+def _hand_over(keys: Collection[int]) -> int:
+    """Out of the letter box, into the inboxes, in one transaction. Whoever holds a letter delivers it; skip those."""
+    people = Letter.objects.filter(pk__in=keys).values_list("people", flat=True)
+    _open_inboxes(staff_among({person for some in people for person in some}))
+    with transaction.atomic():
+        held = Letter.objects.select_for_update(skip_locked=True).filter(pk__in=keys)
+        letters = list(held.order_by("pk"))
+        drafts = [_draft_of(letter) for letter in letters]
+        pairs = [(person, at) for at, letter in enumerate(letters) for person in letter.people]
+        _store(sorted(pairs), drafts, _actors(drafts))
+        Letter.objects.filter(pk__in=[letter.pk for letter in letters]).delete()
+    return len(letters)
+
+
+def _columns(draft: Draft) -> dict[str, Any]:
+    return {each.name: getattr(draft, each.name) for each in fields(draft)}
+
+
+def _draft_of(letter: Letter) -> Draft:
+    return Draft(**{each.name: getattr(letter, each.name) for each in fields(Draft)})
+
+
+def _actors(drafts: Iterable[Draft]) -> dict[int, dict[str, Any]]:
+    return profiles.people({each.actor_id for each in drafts if each.actor_id is not None})
+
+
 def _taken(pairs: Sequence[tuple[int, int]], drafts: Sequence[Draft]) -> set[tuple[int, str]]:
-    """Which of these people have which of these keys. Asked under their locks, so that nobody adds one meanwhile."""
+    """Which of these people have which of these keys. Under their locks nobody adds one meanwhile."""
     keys = {key for _, index in pairs if (key := drafts[index].key) is not None}
     if not keys:
         return set()
@@ -219,7 +365,7 @@ def _taken(pairs: Sequence[tuple[int, int]], drafts: Sequence[Draft]) -> set[tup
     return {(person, key) for person, key in rows if key is not None}
 
 
-def _row(person: int, one: Draft) -> Notification:
+def _row(person: int, one: Draft, actors: Collection[int]) -> Notification:
     return Notification(
         recipient_id=person,
         kind=one.kind,
@@ -227,7 +373,7 @@ def _row(person: int, one: Draft) -> Notification:
         body=one.body,
         url=one.url,
         level=one.level,
-        actor_id=one.actor_id,
+        actor_id=one.actor_id if one.actor_id in actors else None,  # gone since
         key=one.key,
         created_at=one.at,
     )
