@@ -20,4 +20,4 @@ class Order(models.Model):
         verbose_name_plural = _("orders")
 
     def __str__(self) -> str:
-        return f"{self.customer}: {self.total} ({self.State(self.state).label})"
+        return f"{self.customer}: {self.total} ({self.get_state_display()})"

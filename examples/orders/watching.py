@@ -23,7 +23,7 @@ def watch_orders() -> None:
 
 
 def title(order: Order) -> str:
-    return f"Order {order.pk}, {order.customer}: {Order.State(order.state).label}"
+    return f"Order {order.pk}, {order.customer}: {order.get_state_display()}"
 
 
 def url(order: Order) -> str:

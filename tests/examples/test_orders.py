@@ -88,6 +88,18 @@ print(json.dumps([order.pk is None, events, told]))
     ]
 
 
+def test_an_order_of_a_state_that_is_no_choice_is_saved_and_told(environment):
+    seen = script(
+        environment,
+        """
+order = Order.objects.create(customer="Odd", total=1, state="lost")
+event = log.newest(["group.dashboard"], 1)[0]
+print(json.dumps([str(order), event.data["title"].partition(", ")[2]]))
+""",
+    )
+    assert seen == ["Odd: 1 (lost)", "Odd: lost"]
+
+
 @pytest.mark.parametrize("moment", ["before the event", "after the event"])
 def test_a_kill_inside_the_handler_leaves_neither_row_nor_event(environment, moment):
     """E00 in small: `save()` outside any transaction, the process dies while `post_save` runs."""
@@ -105,3 +117,32 @@ Order.objects.create(customer="never", total=1)
     done = run(environment, ["-c", SETUP + f"MOMENT = {moment!r}\n" + suicide])
     assert done.returncode == -signal.SIGKILL
     assert script(environment, counting) == before
+
+
+def test_a_kill_between_commit_and_delivery_is_made_good_by_the_sweeper(environment):
+    done = run(
+        environment,
+        [
+            "-c",
+            SETUP
+            + """
+from notifications import notifying
+User.objects.create_superuser("desk")
+notifying._deliver_posted = lambda keys: os.kill(os.getpid(), signal.SIGKILL)
+Order.objects.create(customer="kept", total=1)
+""",
+        ],
+    )
+    assert done.returncode == -signal.SIGKILL
+    seen = script(
+        environment,
+        """
+from notifications.tasks import deliver_left_behind
+desk = User.objects.get(username="desk")
+before = inbox.unread(desk), Order.objects.filter(customer="kept").count()
+swept = deliver_left_behind(), deliver_left_behind()
+events = [e.data["unread"] for e in log.after(f"user.{desk.pk}", 0, 9)]
+print(json.dumps([before, swept, inbox.unread(desk), events]))
+""",
+    )
+    assert seen == [[0, 1], [1, 0], 1, [1]]
