@@ -8,18 +8,23 @@ from typing import Any, Final
 from events import log
 from events.log import LoggedEvent
 
-_LOOKED_AT_MOST: Final = 1000  # events; further back nothing is "lately"
+_LOOKED_AT_MOST: Final = 200  # events of each topic; further back nothing is "lately"
 
 
 def recent(names: Collection[str], limit: int) -> list[dict[str, Any]]:
     """The newest titled events of these topics, newest first: `{topic, offset, type, title, url, at}`."""
-    looked = limit
-    while True:
-        found = log.newest(names, looked)
-        titled = [event for event in found if has_title(event)]
-        if len(titled) >= limit or len(found) < looked or looked >= _LOOKED_AT_MOST:
-            return [item(event) for event in titled[:limit]]
-        looked = min(looked * 4, _LOOKED_AT_MOST)
+    found = [event for name in names for event in _titled(name, limit)]
+    return [item(event) for event in sorted(found, key=lambda each: each.at, reverse=True)[:limit]]
+
+
+def _titled(name: str, limit: int) -> list[LoggedEvent]:
+    """In one look as a rule; a topic that is mostly other things is looked at once more, further back."""
+    newest = log.page(name, None, limit)
+    found = list(filter(has_title, newest))
+    if len(found) < limit == len(newest) and limit < _LOOKED_AT_MOST:
+        older = log.page(name, newest[-1].offset, _LOOKED_AT_MOST - limit)
+        found += filter(has_title, older)
+    return found[:limit]
 
 
 def has_title(event: LoggedEvent) -> bool:

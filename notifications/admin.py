@@ -67,7 +67,11 @@ class AnnouncementAdmin(AnnouncementAdminBase):
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
         except Announcement.DoesNotExist:  # deleted while it was edited
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            gone: Any = super()  # Django's own answer, which the stubs leave out
+            redirect: HttpResponse = gone._get_obj_does_not_exist_redirect(
+                request, self.opts, object_id
+            )
+            return redirect
 
     def save_model(self, request: HttpRequest, obj: Announcement, form: Any, change: bool) -> None:
         parts = {name: form.cleaned_data[name] for name in ("title", "body", "level", "team")}

@@ -51,19 +51,52 @@ class Page:
 
 def visible_to(user: User, limit: int = PAGE, before: int | None = None) -> Page:
     """What is addressed to everybody or to a team of this person."""
-    rows = addressed_to(user).select_related("team").order_by("-pk")
-    if before is not None:
-        rows = rows.filter(pk__lt=before)
-    found = list(rows[: limit + 1])
-    shown = found[:limit]
-    return Page(shown, shown[-1].pk if len(found) > limit else None)
+    return _page(addressed_to(user), limit, before)
 
 
 def snapshot(user: User, limit: int = PAGE, before: int | None = None) -> dict[str, Any]:
-    """`GET /api/v1/announcements`: the events of `topics_of` after its cursor bring it up to date."""
-    cursor = log.cursor(topics_of(user))
-    page = visible_to(user, limit, before)
+    """`GET /api/v1/announcements`: the events of its cursor's topics after it bring it up to date.
+
+    A superuser, who may read every team, gets all; the cursor then has the teams of this page too. An author also gets
+    what they wrote to teams that they are not in, whose events they do not read.
+    """
+    names = topics_of(user)
+    rows = addressed_to(user)
+    if user.is_superuser:
+        everything = _page(Announcement.objects.all(), limit, before)
+        teams = {row.team_id for row in everything.announcements if row.team_id is not None}
+        names += sorted(set(map(topics.team, teams)).difference(names))
+        rows |= Announcement.objects.filter(team__in=teams)
+    elif user.has_perm(PERMISSION):
+        rows |= Announcement.objects.filter(author=user)
+    return _snapshot(names, rows, limit, before)
+
+
+def snapshot_of(topic: str, limit: int = PAGE, before: int | None = None) -> dict[str, Any]:
+    """The announcements of one topic alone. Who may read it is for the caller to ask."""
+    parsed = topics.parse(topic)
+    rows = Announcement.objects.none()
+    if topic == topics.ANNOUNCEMENTS:
+        rows = Announcement.objects.filter(team=None)
+    elif parsed is not None and parsed.kind == "team":
+        rows = Announcement.objects.filter(team=int(parsed.key))
+    return _snapshot([topic], rows, limit, before)
+
+
+def _snapshot(
+    names: list[str], rows: QuerySet[Announcement], limit: int, before: int | None
+) -> dict[str, Any]:
+    cursor = log.cursor(names)
+    page = _page(rows, limit, before)
     return {"items": page.items, "cursor": cursor, "next": page.next}
+
+
+def _page(rows: QuerySet[Announcement], limit: int, before: int | None) -> Page:
+    if before is not None:
+        rows = rows.filter(pk__lt=before)
+    found = list(rows.select_related("team").order_by("-pk")[: limit + 1])
+    shown = found[:limit]
+    return Page(shown, shown[-1].pk if len(found) > limit else None)
 
 
 def topics_of(user: User) -> list[str]:

@@ -11,9 +11,10 @@ from django.http import HttpRequest
 from ninja import Path, Query, Router, Schema, Status
 from pydantic import Field
 
-from accounts import idempotency, throttle
+from accounts import audience, idempotency, throttle
 from accounts.api import Key, Person
 from accounts.api_auth import Authenticated, account, caller
+from accounts.authenticate import Credential
 from accounts.errors import ApiError, forbidden, not_found
 from notifications import announcements, inbox, notifying
 from notifications.announcements import PERMISSION
@@ -24,9 +25,11 @@ router = Router(tags=["notifications"])
 
 NOTIFICATIONS_PER_MINUTE: Final = 600
 ANNOUNCERS_PER_MINUTE: Final = 3000
+MARKS_PER_MINUTE: Final = 600
+NAMED_MOST: Final = 100
+"""People that one call may name without the permission to announce."""
 _BIGGEST: Final = 2**63 - 1
 
-Id = Annotated[int, Field(ge=1, le=_BIGGEST)]
 PathId = Annotated[int, Path(le=_BIGGEST)]
 
 
@@ -127,11 +130,10 @@ def notify_people(request: HttpRequest, letter: NewNotification) -> Status[Any]:
     """Notify people. The same `key` again tells nobody a second time and gets the first answer with status 200."""
     user, credential = account(request), caller(request)
     may_announce = user.has_perm(PERMISSION)
-    throttle.limit(
-        credential,
-        "notifications",
-        ANNOUNCERS_PER_MINUTE if may_announce else NOTIFICATIONS_PER_MINUTE,
-    )
+    if may_announce:
+        throttle.limit(credential, "notifications", ANNOUNCERS_PER_MINUTE)
+    else:
+        _limit_named(credential, len(set(letter.to.users)))
     if (letter.to.teams or letter.to.everyone) and not may_announce:
         raise forbidden("You may notify named people, not teams or everyone.")
     people = notifying.staff_among(_recipients(letter.to))
@@ -172,12 +174,14 @@ def read_inbox(
 @router.post("/inbox/read", auth=Authenticated("read"), response=Unread)
 def mark_all(request: HttpRequest, marking: UpTo) -> dict[str, int]:
     """Mark everything up to this id as read."""
+    throttle.limit(caller(request), "inbox", MARKS_PER_MINUTE)
     return {"unread": inbox.mark_all(account(request), marking.up_to)}
 
 
 @router.patch("/inbox/{int:notification_id}", auth=Authenticated("read"), response=Unread)
 def mark(request: HttpRequest, notification_id: PathId, marking: Marking) -> dict[str, int]:
-    """Mark one as read or unread."""
+    """Mark one as read or unread. What it is already is no change and no event."""
+    throttle.limit(caller(request), "inbox", MARKS_PER_MINUTE)
     try:
         return {"unread": inbox.mark(account(request), notification_id, marking.read)}
     except NoSuchNotification:
@@ -189,8 +193,16 @@ def list_announcements(
     request: HttpRequest,
     limit: Annotated[int, Query(ge=1, le=announcements.PAGE_MAX)] = announcements.PAGE,
     before: Annotated[int | None, Query(ge=1, le=_BIGGEST)] = None,
+    topic: Annotated[str, Query(max_length=100)] = "",
 ) -> dict[str, Any]:
-    """What is addressed to everybody and to own teams, newest first."""
+    """What is addressed to everybody and to own teams and what one wrote, newest first; to a superuser all.
+
+    With `topic`, which is `group.announcements` or `team.<id>`, that topic's alone: its snapshot after a reset.
+    """
+    if topic:
+        if not audience.may_read(caller(request).user_id, topic):
+            raise forbidden("You may not read this topic, or it does not exist.")
+        return announcements.snapshot_of(topic, limit, before)
     return announcements.snapshot(account(request), limit, before)
 
 
@@ -236,6 +248,17 @@ def edit_announcement(
 def delete_announcement(request: HttpRequest, announcement_id: PathId) -> Status[None]:
     announcements.delete(_editable(request, announcement_id))
     return Status(204, None)
+
+
+def _limit_named(credential: Credential, count: int) -> None:
+    """Each person named counts as a call: naming everybody is no way round the permission to announce."""
+    if count > NAMED_MOST:
+        raise ApiError(
+            422,
+            f"{count} people are named; without the permission to announce at most {NAMED_MOST} may be.",
+            fields={"to.users": f"name at most {NAMED_MOST}"},
+        )
+    throttle.limit(credential, "notifications", NOTIFICATIONS_PER_MINUTE, cost=max(count, 1))
 
 
 def _recipients(to: To) -> set[int]:

@@ -8,7 +8,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.urls import reverse
 
-from events import log, topics
+from events import log, publish, publish_many, topics
 from notifications import activity, announcements
 from notifications.errors import InvalidAnnouncement
 from notifications.models import Announcement
@@ -132,6 +132,42 @@ def test_a_snapshot_and_the_events_after_it_are_a_fresh_snapshot(alice, bob, nig
         assert apply(snapshot) == announcements.snapshot(bob)["items"]
 
 
+def test_a_superusers_snapshot_has_every_team_and_follows_them(admin, alice, night):
+    first = announcements.create(alice, "first", team=night)
+    acts: list[Callable[[], object]] = [
+        lambda: announcements.edit(first, body="changed"),
+        lambda: announcements.create(alice, "second", team=night),
+        lambda: announcements.edit(first, team=None),
+        lambda: Announcement.objects.all().delete(),
+    ]
+    for act in acts:
+        snapshot = announcements.snapshot(admin)
+        assert topics.team(night.pk) in positions(snapshot["cursor"])
+        act()
+        assert apply(snapshot) == announcements.snapshot(admin)["items"]
+
+
+def test_an_author_finds_what_they_wrote_to_a_foreign_team(announcer):
+    foreign = Group.objects.create(name="day shift")
+    announcements.create(announcer, "mine", team=foreign)
+    announcements.create(None, "not mine", team=foreign)
+    snapshot = announcements.snapshot(announcer)
+    assert [item["title"] for item in snapshot["items"]] == ["mine"]
+    assert topics.team(foreign.pk) not in positions(snapshot["cursor"])
+
+
+def test_one_topic_has_a_snapshot_of_its_own(alice, bob, night):
+    announcements.create(alice, "for all")
+    announcements.create(alice, "for the night", team=night)
+    for topic, title in (
+        (topics.ANNOUNCEMENTS, "for all"),
+        (topics.team(night.pk), "for the night"),
+    ):
+        snapshot = announcements.snapshot_of(topic)
+        assert [item["title"] for item in snapshot["items"]] == [title]
+        assert list(positions(snapshot["cursor"])) == [topic]
+
+
 def test_deleting_a_team_deletes_its_announcements_and_says_so(alice, night):
     made = announcements.create(alice, "for the night", team=night)
     topic = topics.team(night.pk)
@@ -217,8 +253,6 @@ def test_the_admin_is_closed_to_who_may_not_announce(bob):
 
 
 def test_activity_is_every_event_with_a_title(alice):
-    from events import publish
-
     publish(topics.DASHBOARD, "order.paid", {"title": "Order 1", "url": "/o/1/"})
     publish(topics.DASHBOARD, "order.counted", {"n": 1})
     publish(topics.DASHBOARD, "order.odd", {"title": 7})
@@ -233,6 +267,24 @@ def test_activity_is_every_event_with_a_title(alice):
     for n in range(30):
         publish(topics.DASHBOARD, "order.counted", {"n": n})
     assert [one["title"] for one in activity.recent([topics.DASHBOARD], 1)] == ["Order 1"]
+
+
+def test_activity_looks_back_no_further_than_it_must_and_hides_no_quiet_topic(monkeypatch):
+    monkeypatch.setattr(activity, "_LOOKED_AT_MOST", 20)
+    for topic in (topics.DASHBOARD, topics.ANNOUNCEMENTS):
+        publish(topic, "order.paid", {"title": f"in {topic}"})
+    publish_many((topics.DASHBOARD, "order.counted", {"n": n}) for n in range(50))
+    looked = []
+
+    def page(topic: str, before: int | None, limit: int) -> list[log.LoggedEvent]:
+        looked.append(limit)
+        return real(topic, before, limit)
+
+    real = log.page
+    monkeypatch.setattr(log, "page", page)
+    recent = activity.recent([topics.DASHBOARD, topics.ANNOUNCEMENTS], 5)
+    assert [one["title"] for one in recent] == ["in group.announcements"]
+    assert looked == [5, 15, 5]
 
 
 def test_an_announcer_finds_only_what_they_may_edit_in_the_admin(client, bob, admin):

@@ -167,6 +167,61 @@ def test_a_flood_is_slowed(charlie, bob, monkeypatch):
     assert Notification.objects.count() == 3
 
 
+def test_naming_everybody_is_no_way_round_the_permission(charlie, announcer, bob):
+    names = [f"person-{n}" for n in range(api.NAMED_MOST + 1)]
+    User.objects.bulk_create(User(username=name) for name in names)
+    everybody = letter(to={"users": names})
+    status, answer = calls(charlie)("POST", "/notifications", everybody)
+    assert status == 422
+    assert answer["error"]["fields"] == {"to.users": "name at most 100"}
+    assert Notification.objects.count() == 0
+    some = letter(to={"users": [*names[1:], names[1]]})
+    assert calls(charlie)("POST", "/notifications", some) == (201, {"notifications": 100})
+    assert calls(announcer)("POST", "/notifications", everybody) == (201, {"notifications": 101})
+
+
+def test_everybody_who_is_named_counts_against_the_rate(charlie, alice, bob, monkeypatch):
+    monkeypatch.setattr(api, "NOTIFICATIONS_PER_MINUTE", 5)
+    call = calls(charlie)
+    two = letter(to={"users": ["alice", "bob"]})
+    assert [call("POST", "/notifications", two)[0] for _ in range(3)] == [201, 201, 429]
+    assert Notification.objects.count() == 4
+
+
+def test_marking_what_is_marked_says_nothing_and_toggling_is_slowed(bob, monkeypatch):
+    notify(to=bob, kind="k", title="t")
+    (row,) = inbox.page(bob).notifications
+    monkeypatch.setattr(api, "MARKS_PER_MINUTE", 5)
+    call = calls(bob)
+    answers = [call("PATCH", f"/inbox/{row.pk}", {"read": True}) for _ in range(3)]
+    assert answers == [(200, {"unread": 0})] * 3
+    assert [event.type for event in log.after(topics.user(bob.pk), 0, 10)] == [
+        "notification.created",
+        "notification.changed",
+    ]
+    toggles = [call("PATCH", f"/inbox/{row.pk}", {"read": n % 2 == 1})[0] for n in range(3)]
+    assert toggles == [200, 200, 429]
+    assert call("POST", "/inbox/read", {"up_to": row.pk})[0] == 429
+
+
+def test_a_topic_of_announcements_has_a_snapshot_for_who_may_read_it(
+    announcer, bob, charlie, admin
+):
+    team = Group.objects.create(name="night")
+    team.user_set.add(bob)
+    announcements.create(announcer, "for all")
+    announcements.create(admin, "for the night", team=team)
+    path = f"/announcements?topic={topics.team(team.pk)}"
+    for reader in (bob, admin):
+        status, answer = calls(reader)("GET", path)
+        assert (status, [item["title"] for item in answer["items"]]) == (200, ["for the night"])
+    for stranger in (announcer, charlie):
+        assert calls(stranger)("GET", path)[0] == 403
+    assert calls(charlie)("GET", "/announcements?topic=team.999999")[0] == 403
+    assert calls(charlie)("GET", "/announcements?topic=nonsense")[0] == 403
+    assert calls(bob)("GET", "/announcements?topic=group.dashboard")[1]["items"] == []
+
+
 def test_each_route_needs_its_scope(announcer, bob):
     read, publish = calls(announcer, "read"), calls(announcer, "publish")
     assert read("POST", "/notifications", letter())[0] == 403
