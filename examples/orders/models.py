@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -14,6 +16,8 @@ class Order(models.Model):
     customer = models.CharField(_("customer"), max_length=100)
     total = models.DecimalField(_("total"), max_digits=10, decimal_places=2)
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.NEW)
+
+    get_state_display: Callable[[], str]  # Django makes it
 
     class Meta:
         verbose_name = _("order")
