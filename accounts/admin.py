@@ -105,7 +105,10 @@ class PersonAdmin(SuperusersOnly, _UserAdmin):
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(ReadOnly, _ApiKeyAdmin):
-    list_display = ("name", "user", "prefix", "scopes", "created_at", "last_used_at", "revoked_at")
+    list_display = (
+        *("name", "user", "prefix", "scopes"),
+        *("created_at", "expires_at", "last_used_at", "revoked_at"),
+    )
     list_filter = ("revoked_at",)
     list_select_related = ("user",)
     search_fields = ("name", "prefix", "user__username")

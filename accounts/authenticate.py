@@ -92,8 +92,13 @@ def still_valid(credentials: Collection[Credential]) -> set[Credential]:
     }
 
 
-def make_key(user: User, name: str, scopes: Iterable[str] | None = None) -> tuple[ApiKey, str]:
-    """A new key and its secret, which nobody can show again. No scopes: all that the person may have."""
+def make_key(
+    user: User, name: str, scopes: Iterable[str] | None = None, *, days: int | None = None
+) -> tuple[ApiKey, str]:
+    """A new key and its secret, which nobody can show again.
+
+    No scopes: all that the person may have. No `days`: it never expires.
+    """
     wanted = possible_scopes(user) if scopes is None else frozenset(scopes)
     if unknown := wanted - frozenset(SCOPES):
         raise ValueError(f"unknown scope {min(unknown)!r}: use {', '.join(SCOPES)}.")
@@ -106,6 +111,7 @@ def make_key(user: User, name: str, scopes: Iterable[str] | None = None) -> tupl
         prefix=secret[:_PREFIX_LENGTH],
         hash=_hash(secret),
         scopes=[scope for scope in SCOPES if scope in wanted],
+        expires_at=None if days is None else timezone.now() + timedelta(days=days),
     )
     return key, secret
 

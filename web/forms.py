@@ -87,6 +87,18 @@ class ApiKeyForm(forms.Form):
     scopes = forms.MultipleChoiceField(
         label=_("What may it do?"), widget=forms.CheckboxSelectMultiple
     )
+    expires = forms.TypedChoiceField(
+        label=_("How long does it work?"),
+        choices=[
+            ("", _("Until it is revoked")),
+            ("30", _("30 days")),
+            ("90", _("90 days")),
+            ("365", _("A year")),
+        ],
+        coerce=int,
+        empty_value=None,
+        required=False,
+    )
 
     def __init__(self, *args: Any, allowed: list[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -200,9 +200,8 @@ def key_create(request: HttpRequest) -> HttpResponse:
     form = ApiKeyForm(request.POST, allowed=_scopes(user))
     if not form.is_valid():
         return _settings(request, key_form=form)
-    _key, secret = authenticate.make_key(
-        user, form.cleaned_data["name"], form.cleaned_data["scopes"]
-    )
+    made = form.cleaned_data
+    _key, secret = authenticate.make_key(user, made["name"], made["scopes"], days=made["expires"])
     return _settings(request, secret=secret)
 
 

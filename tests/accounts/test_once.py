@@ -151,6 +151,22 @@ def test_the_form_explains_a_used_token_and_a_weak_password() -> None:
 
 
 @pytest.mark.urls(__name__)
+def test_a_setup_token_is_good_for_a_day() -> None:
+    token = setup.issue_token()
+    SetupToken.objects.update(created_at=timezone.now() - timedelta(hours=25))
+    with pytest.raises(setup.SetupRefused):
+        setup.consume(token, "root", PASSWORD)
+    assert setup.prune() == 1
+
+
+def test_a_setup_token_that_nobody_needs_is_forgotten(admin: User) -> None:
+    token = setup.issue_token()
+    assert tasks.prune() == 1
+    User.objects.update(is_active=False)
+    with pytest.raises(setup.SetupRefused):
+        setup.consume(token, "late", PASSWORD)
+
+
 def test_a_link_works_once(alice: User, settings: Any) -> None:
     from django.contrib.auth.tokens import default_token_generator
 
@@ -202,26 +218,21 @@ def test_the_key_stands_alone_on_the_last_line(alice: User, admin: User) -> None
     assert admin.hub_keys.get().name == "ci"
 
 
-@pytest.mark.parametrize(("username", "extra"), [("ghost", []), ("alice", ["--scope", "admin"])])
+def test_a_key_may_be_made_for_some_days(alice: User) -> None:
+    call_command("apikey", "alice", "--days", "7", stdout=StringIO(), stderr=StringIO())
+    expires = alice.hub_keys.get().expires_at
+    assert expires is not None
+    assert timedelta(days=6) < expires - timezone.now() <= timedelta(days=7)
+
+
+@pytest.mark.parametrize(("username", "extra"), [
+    ("ghost", []), ("alice", ["--scope", "admin"]),
+    ("alice", ["--days", "0"]), ("alice", ["--days", "-3"]), ("alice", ["--days", "x"]),
+    ("alice", ["--days", "99999999999"]),
+])  # fmt: skip
 def test_a_key_that_cannot_be_is_one_clear_line(
     alice: User, username: str, extra: list[str]
 ) -> None:
     with pytest.raises(CommandError) as raised:
         call_command("apikey", username, *extra)
     assert "\n" not in str(raised.value)
-
-
-def test_a_setup_token_is_good_for_a_day() -> None:
-    token = setup.issue_token()
-    SetupToken.objects.update(created_at=timezone.now() - timedelta(hours=25))
-    with pytest.raises(setup.SetupRefused):
-        setup.consume(token, "root", PASSWORD)
-    assert setup.prune() == 1
-
-
-def test_a_setup_token_that_nobody_needs_is_forgotten(admin: User) -> None:
-    token = setup.issue_token()
-    assert tasks.prune() == 1
-    User.objects.update(is_active=False)
-    with pytest.raises(setup.SetupRefused):
-        setup.consume(token, "late", PASSWORD)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from accounts import authenticate
 from accounts.models import ApiKey, SignIn
@@ -95,6 +97,22 @@ def test_shows_a_key_once_and_keeps_no_copy(as_alice, alice):
     found = authenticate.from_request_headers(f"Bearer {secret}", None)
     assert found is not None
     assert found.scopes == {"read"}
+
+
+def test_a_key_can_expire(as_alice, alice):
+    form = {"name": "Trial", "scopes": ["read"], "expires": "30"}
+    answer = as_alice.post("/settings/keys/", form)
+    assert "works until" in answer.content.decode()
+    key = ApiKey.objects.get()
+    assert key.expires_at is not None
+    assert timedelta(days=29) < key.expires_at - timezone.now() <= timedelta(days=30)
+    ApiKey.objects.update(expires_at=timezone.now())
+    with pytest.raises(authenticate.InvalidKey):
+        authenticate.from_request_headers(f"Bearer {answer.context['secret']}", None)
+    assert "Trial" not in as_alice.get("/settings/").content.decode()
+    assert not as_alice.post("/settings/keys/", form | {"expires": "7"}).context["secret"]
+    as_alice.post("/settings/keys/", {"name": "Ever", "scopes": ["read"]})
+    assert ApiKey.objects.get(name="Ever").expires_at is None
 
 
 def test_nobody_makes_a_key_with_more_than_they_may(as_alice):
