@@ -12,7 +12,6 @@ from accounts import audience, idempotency, profiles, throttle
 from accounts.api_auth import Authenticated, account, caller
 from accounts.errors import ApiError, forbidden
 from events import log, presence, publish
-from events.errors import EventTooLarge, InvalidEvent
 
 router = Router(tags=["hub"])
 
@@ -111,12 +110,7 @@ def publish_event(request: HttpRequest, event: NewEvent) -> Status[Any]:
         publish(event.topic, event.type, event.data)
         return 201, {"topic": event.topic, "key": event.key}
 
-    try:
-        return Status(*idempotency.once(credential.user_id, "events", event.key, make))
-    except EventTooLarge as error:
-        raise ApiError(413, str(error)) from None
-    except InvalidEvent as error:
-        raise ApiError(422, str(error)) from None
+    return Status(*idempotency.once(credential.user_id, "events", event.key, make))
 
 
 @router.get("/events", auth=Authenticated("read"), response=EventPage)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import orjson
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, RawPostDataException
 from django.urls import URLPattern, URLResolver, include, path, re_path
@@ -177,6 +177,8 @@ def _is_too_large(request: HttpRequest) -> bool:
         return True
     try:
         return len(request.body) > BODY_LIMIT  # sent in chunks, without a length
+    except RequestDataTooBig:
+        return True
     except RawPostDataException:
         return False
 

@@ -113,6 +113,11 @@ def test_a_body_over_the_limit_is_413(alice: User, key_of: Any) -> None:
     refused(Caller(key=key_of(alice)).ask("POST", "/events", big), 413, "too_large")
 
 
+def test_a_body_over_djangos_own_limit_is_413_too(alice: User, key_of: Any, settings: Any) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10
+    refused(Caller(key=key_of(alice)).ask("POST", "/events", EVENT), 413, "too_large")
+
+
 @pytest.mark.parametrize("error", [OperationalError("gone"), InterfaceError("closed")])
 def test_a_database_that_is_away_is_503(
     alice: User, monkeypatch: pytest.MonkeyPatch, error: Exception

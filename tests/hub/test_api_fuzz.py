@@ -39,6 +39,11 @@ _OPERATIONS: dict[str, Any] = {
 }
 
 
+def test_every_operation_is_tried() -> None:
+    described = api.get_openapi_schema(path_prefix="/api/v1/")["paths"]
+    assert len(_OPERATIONS) == sum(map(len, described.values()))
+
+
 @pytest.mark.parametrize("mode", list(GenerationMode))
 @pytest.mark.parametrize("label", sorted(_OPERATIONS))
 def test_no_input_makes_it_break(
@@ -48,11 +53,7 @@ def test_no_input_makes_it_break(
     client = Client()
     client.raise_request_exception = False
     found = []
-    try:
-        cases = _OPERATIONS[label].as_strategy(generation_mode=mode)
-        cases.validate()
-    except Exception as error:  # noqa: BLE001 - an operation without parameters can't be called wrongly
-        pytest.skip(f"nothing to generate: {type(error).__name__}")
+    cases = _OPERATIONS[label].as_strategy(generation_mode=mode)
 
     @settings(
         max_examples=EXAMPLES,
