@@ -147,10 +147,6 @@ def test_the_form_explains_a_used_token_and_a_weak_password() -> None:
     assert form.is_valid() and form.save().is_superuser
 
 
-# --- links that set a password --------------------------------------------------------------------------------------
-
-
-@pytest.mark.urls(__name__)
 def test_a_setup_token_is_good_for_a_day() -> None:
     token = setup.issue_token()
     SetupToken.objects.update(created_at=timezone.now() - timedelta(hours=25))
@@ -167,6 +163,10 @@ def test_a_setup_token_that_nobody_needs_is_forgotten(admin: User) -> None:
         setup.consume(token, "late", PASSWORD)
 
 
+# --- links that set a password --------------------------------------------------------------------------------------
+
+
+@pytest.mark.urls(__name__)
 def test_a_link_works_once(alice: User, settings: Any) -> None:
     from django.contrib.auth.tokens import default_token_generator
 
