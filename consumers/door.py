@@ -14,6 +14,7 @@ from accounts import audience, authenticate
 from accounts.authenticate import Credential
 from consumers import cursor as cursors
 from consumers.cursor import BadCursor, Cursor
+from events import epoch
 
 MOST_TOPICS: Final = 100
 """Topics in `topics=`, and those that `subscribe` may add to one connection."""
@@ -91,9 +92,12 @@ def read_cursor(text: str) -> Cursor | None:
     if not text:
         return None
     try:
-        return cursors.read(text)
+        found = cursors.read(text)
     except BadCursor as error:
         raise BadQuery(str(error)) from None
+    if not found.positions and not epoch.is_one(found.epoch):
+        raise BadQuery("cursor must read epoch~topic:offset~topic:offset….")
+    return found
 
 
 def _wait(values: Mapping[str, list[str]]) -> float:

@@ -64,7 +64,7 @@ async def admit(scope: Mapping[str, Any]) -> Request:
     try:
         visitor = await soon(door.identify, headers.get("authorization"), scope.get("session_key"))
         if visitor is None:
-            raise Refused(401, "not_signed_in", "Sign in, or send an API key.")
+            raise Refused(401, "unauthorized", "Sign in, or send an API key.")
         if visitor.credential.key_id is None and headers.get("sec-fetch-site") == "cross-site":
             raise Refused(403, "forbidden", "Another site may not read this with your session.")
         if "read" not in visitor.credential.scopes:
@@ -75,7 +75,7 @@ async def admit(scope: Mapping[str, Any]) -> Request:
         allowed = await soon(door.readable, visitor.credential, wanted)
     except InvalidKey:
         raise Refused(
-            401, "invalid_key", "This API key is not valid.", [(b"www-authenticate", b"Bearer")]
+            401, "unauthorized", "This API key is not valid.", [(b"www-authenticate", b"Bearer")]
         ) from None
     except DatabaseError as error:
         logger.warning("The database is away (%s)", type(error).__name__)

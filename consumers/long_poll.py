@@ -19,7 +19,7 @@ WHISPER_PAUSE: Final = 1.0
 
 def _refusal(code: Close) -> Refused:
     if code == Close.NOT_SIGNED_IN:
-        return Refused(401, "not_signed_in", "The session has ended.")
+        return Refused(401, "unauthorized", "The session has ended.")
     return Refused(503, "restarting", "The hub restarts.", [(b"retry-after", b"1")])
 
 

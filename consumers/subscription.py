@@ -115,7 +115,7 @@ class Subscription:
         A topic that is subscribed already goes on where it is, unless a position is given.
         """
         said = _said(at, name)
-        if said is None and name in self.positions:
+        if name in self.positions and (said is None or said[1] is None):
             return self.positions[name], None
         await self._join([name])
         found = await soon(_standing, [name])
@@ -196,7 +196,7 @@ class Subscription:
 
     # --- catching up ------------------------------------------------------------------------------------------
 
-    def _place(self, name: str, reach: Reach, said: tuple[str, int] | None) -> Reset | None:
+    def _place(self, name: str, reach: Reach, said: tuple[str, int | None] | None) -> Reset | None:
         self.positions[name] = self._heads[name] = reach.head
         self._behind[name] = None
         if said is None:
@@ -204,6 +204,8 @@ class Subscription:
         epoch, offset = said
         if epoch != self.epoch:
             return Reset(name, reach.head, "epoch")
+        if offset is None:
+            return None
         if offset > reach.head:
             return Reset(name, reach.head, "ahead")
         if offset < reach.floor:
@@ -276,10 +278,9 @@ class Subscription:
         return True
 
 
-def _said(at: Cursor | None, name: str) -> tuple[str, int] | None:
-    if at is None or name not in at.positions:
-        return None
-    return at.epoch, at.positions[name]
+def _said(at: Cursor | None, name: str) -> tuple[str, int | None] | None:
+    """The epoch a client comes from and its position there; another epoch counts even without a position."""
+    return None if at is None else (at.epoch, at.positions.get(name))
 
 
 def _standing(names: list[str]) -> tuple[str, dict[str, Reach]]:

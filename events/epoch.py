@@ -22,6 +22,7 @@ from events.models import Epoch, Topic
 logger = logging.getLogger(__name__)
 
 _ROW: Final = 1
+_BYTES: Final = 8
 
 
 def current() -> str:
@@ -29,6 +30,11 @@ def current() -> str:
     if value is None:
         value = Epoch.objects.get_or_create(pk=_ROW, defaults={"value": _fresh()})[0].value
     return value
+
+
+def is_one(text: str) -> bool:
+    """Whether this could be the name of an epoch, ours or another installation's."""
+    return len(text) == 2 * _BYTES and set(text) <= set("0123456789abcdef")
 
 
 def renew() -> str:
@@ -64,7 +70,7 @@ def write_mirror() -> None:
 
 
 def _fresh() -> str:
-    return secrets.token_hex(8)
+    return secrets.token_hex(_BYTES)
 
 
 def _given() -> int:
