@@ -31,6 +31,7 @@ from daphne.server import Server as DaphneServer  # first: it installs Twisted's
 from daphne.http_protocol import WebRequest
 from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import defer, interfaces
+from twisted.internet.endpoints import quoteStringArgument
 from zope.interface import implementer
 
 from hub.asgi import application  # sets Django up, which what follows needs
@@ -237,7 +238,9 @@ def main() -> int:
     )
     chosen = parser.parse_args()
     endpoint = (
-        f"unix:{chosen.unix}" if chosen.unix else f"tcp:port={chosen.port}:interface={chosen.host}"
+        f"unix:{quoteStringArgument(chosen.unix)}"
+        if chosen.unix
+        else f"tcp:port={chosen.port}:interface={quoteStringArgument(chosen.host)}"
     )
     epoch.check_mirror()  # before anybody can publish into a log that went back in time
     return serve(endpoint, behind_proxy=chosen.behind_proxy)
