@@ -25,6 +25,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
 
 import orjson
 from django.conf import settings
+from django.db import DatabaseError
 
 # isort: off
 from daphne.server import Server as DaphneServer  # first: it installs Twisted's reactor
@@ -242,7 +243,10 @@ def main() -> int:
         if chosen.unix
         else f"tcp:port={chosen.port}:interface={quoteStringArgument(chosen.host)}"
     )
-    epoch.check_mirror()  # before anybody can publish into a log that went back in time
+    try:
+        epoch.check_mirror()  # before anybody can publish into a log that went back in time
+    except DatabaseError as error:
+        logger.warning("The database can't be read yet (%s)", str(error).strip())
     return serve(endpoint, behind_proxy=chosen.behind_proxy)
 
 
