@@ -137,7 +137,12 @@ def _send(row: ResetRequest) -> None:
 
 def _wake_a_worker() -> None:
     """A message only makes it faster: the request waits a moment for the broker, and never fails for it."""
-    patience = {"socket_connect_timeout": _BROKER_PATIENCE, "socket_timeout": _BROKER_PATIENCE}
+    patience = {
+        "socket_connect_timeout": _BROKER_PATIENCE,
+        "socket_timeout": _BROKER_PATIENCE,
+        "max_retries": 0,  # of connecting, which goes on for seconds even with `retry=False`
+        "connect_retries_timeout": _BROKER_PATIENCE,
+    }
     try:
         with current_app.connection(transport_options=patience) as broker:
             current_app.send_task(

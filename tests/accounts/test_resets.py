@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -123,6 +124,22 @@ def test_a_worker_is_told_and_one_that_is_not_costs_nothing(
     monkeypatch.setattr(current_app, "send_task", away)
     assert ask(client, "alice@example.org").status_code == 302
     assert tasks.send_resets() == 2
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_the_page_does_not_wait_for_a_broker_that_is_away(
+    client: Client, alice: User, server: MailServer, monkeypatch: pytest.MonkeyPatch, listens: bool
+) -> None:
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        if listens:
+            mute.listen()
+        address = f"redis://127.0.0.1:{mute.getsockname()[1]}/0"
+        monkeypatch.setattr(current_app.conf, "broker_url", address)
+        began = time.monotonic()
+        assert ask(client, "alice@example.org").status_code == 302
+        assert time.monotonic() - began < 1.5
+    assert tasks.send_resets() == 1
 
 
 def test_waits_grow_and_end(client: Client, alice: User, server: MailServer) -> None:
