@@ -127,7 +127,7 @@ def deliver(letters: Iterable[tuple[Draft, People]]) -> int:
         drafts.append(each)
     staff = staff_among({person for person, _ in wanted})
     pairs = sorted(pair for pair in wanted if pair[0] in staff)
-    if transaction.get_connection().in_atomic_block:
+    if _is_in_transaction():
         return _post(pairs, drafts)
     _open_inboxes(staff)
     actors = _actors(drafts)
@@ -232,6 +232,12 @@ def _store(
         inbox.add_to_unread({person: count - before[person] for person, count in unread.items()})
         publish_many(events)
     return len(rows)
+
+
+def _is_in_transaction() -> bool:
+    """Of the caller's: the one around a test of Django's `TestCase` never commits, and `atomic(durable=True)` too looks past it."""
+    blocks: list[Any] = transaction.get_connection().atomic_blocks
+    return not all(block._from_testcase for block in blocks)
 
 
 def _post(pairs: Sequence[tuple[int, int]], drafts: Sequence[Draft]) -> int:

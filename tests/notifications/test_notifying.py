@@ -167,6 +167,15 @@ def test_belongs_to_the_transaction_of_its_caller(alice):
     assert log.after(topics.user(alice.pk), 0, 10) == []
 
 
+@pytest.mark.django_db(transaction=False)
+def test_the_transaction_around_a_test_is_none_of_the_callers(alice):
+    assert notify(to=alice, kind="k", title="t") == 1
+    assert told(alice) == ["t"]
+    with transaction.atomic():
+        notify(to=alice, kind="k", title="after a commit that never comes")
+    assert told(alice) == ["t"]
+
+
 def test_what_a_savepoint_took_back_is_told_to_nobody(alice):
     with transaction.atomic():
         with pytest.raises(RuntimeError), transaction.atomic():
