@@ -88,12 +88,16 @@ def model() -> type[AbstractBaseSession] | None:
 
 
 def list_for(user: User) -> list[SignIn]:
-    """The person's live sessions, the one seen last first; rows of dead ones are dropped on the way."""
+    """The person's live sessions, the one seen last first; rows of those that are gone are dropped on the way.
+
+    One that was signed in before the password changed is not live; its row stays, for `user` may be a stale one.
+    """
     rows = list(SignIn.objects.filter(user=user).order_by("-seen_at", "-pk"))
-    alive = _alive(user, [row.session_key for row in rows])
-    dead = [row.pk for row in rows if row.session_key not in alive]
-    if dead:
-        SignIn.objects.filter(pk__in=dead).delete()
+    loaded = load([row.session_key for row in rows])
+    gone = [row.pk for row in rows if row.session_key not in loaded]
+    if gone:
+        SignIn.objects.filter(pk__in=gone).delete()
+    alive = {key for key, data in loaded.items() if hash_fits(user, data)}
     return [row for row in rows if row.session_key in alive]
 
 
@@ -110,11 +114,6 @@ def prune() -> int:
         if dead:
             pruned += SignIn.objects.filter(pk__in=dead).delete()[0]
         last = max(keys.values())
-
-
-def _alive(user: User, keys: Collection[str]) -> set[str]:
-    """Also not: one that was signed in before the password changed."""
-    return {key for key, data in load(keys).items() if hash_fits(user, data)}
 
 
 def hash_fits(user: User, data: dict[str, Any]) -> bool:

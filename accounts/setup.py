@@ -40,7 +40,7 @@ def issue_token() -> str:
     """A new token, good for a day; the one before no longer works. It is shown to the operator and kept hashed."""
     token = secrets.token_urlsafe(24)
     with transaction.atomic():
-        SetupToken.objects.all().delete()
+        forget_token()
         SetupToken.objects.create(hash=_hash(token))
     return token
 
@@ -55,6 +55,10 @@ def consume(token: str, username: str, password: str, email: str = "") -> User:
             raise SetupRefused
         user.save(force_insert=True)
     return user
+
+
+def forget_token() -> None:
+    SetupToken.objects.all().delete()
 
 
 def prune() -> int:

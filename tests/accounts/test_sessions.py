@@ -179,3 +179,13 @@ def test_pruning_takes_bounded_bites(alice: User, monkeypatch: pytest.MonkeyPatc
     assert sessions.prune() == 15
     assert max(asked) == 4
     assert SignIn.objects.get().session_key == alive.session.session_key
+
+
+def test_an_account_read_too_early_costs_no_rows(alice: User) -> None:
+    stale = User.objects.get(pk=alice.pk)
+    client = Client()
+    client.force_login(alice)
+    client.get("/change/")
+    client.get("/page/")
+    assert sessions.list_for(stale) == []
+    assert len(sessions.list_for(User.objects.get(pk=alice.pk))) == 1
