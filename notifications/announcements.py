@@ -7,11 +7,13 @@ there is no order across topics, a reader of both keeps the items of each topic 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+import orjson
 from django.contrib.auth.models import Group, User
 from django.db import transaction
 from django.db.models import Q, QuerySet
@@ -20,7 +22,7 @@ from django.utils import timezone
 from accounts import profiles
 from events import log, topics
 from notifications import content
-from notifications.errors import InvalidAnnouncement
+from notifications.errors import AnnouncementChanged, InvalidAnnouncement
 from notifications.model_events import Change, watch
 from notifications.models import Announcement, Level
 
@@ -139,13 +141,18 @@ def edit(
     body: str | _Kept = KEPT,
     level: str | _Kept = KEPT,
     team: Group | _Kept | None = KEPT,
+    seen: str | None = None,
 ) -> Announcement:
     """Change what is given. With another team the old readers see it go and the new ones see it come.
 
-    Raises InvalidAnnouncement, or Announcement.DoesNotExist when it was deleted meanwhile.
+    Whoever edits what they read some time ago gives its `version` as `seen`: AnnouncementChanged then carries the row
+    that somebody else has stored since. Raises InvalidAnnouncement, or Announcement.DoesNotExist when it was deleted
+    meanwhile.
     """
     with transaction.atomic():
         row = Announcement.objects.select_for_update().get(pk=announcement.pk)
+        if seen is not None and seen != version(row):
+            raise AnnouncementChanged(row)
         parts = _parts(
             row.title if title is KEPT else title,
             row.body if body is KEPT else body,
@@ -158,6 +165,12 @@ def edit(
         row.edited_at = timezone.now()
         row.save(force_update=True)
     return row
+
+
+def version(announcement: Announcement) -> str:
+    """Another one for every other content, whoever wrote it where; the same again when a change is taken back."""
+    parts = [announcement.title, announcement.body, announcement.level, announcement.team_id]
+    return hashlib.sha256(orjson.dumps(parts)).hexdigest()[:16]
 
 
 def delete(announcement: Announcement) -> None:
@@ -177,7 +190,7 @@ def item(announcement: Announcement) -> dict[str, Any]:
 
 
 def watch_them() -> None:
-    watch(Announcement, topic=_topic, type="announcement", data=_event_data)
+    watch(Announcement, topic=topic_of, type="announcement", data=_event_data)
 
 
 def _parts(title: str, body: str, level: str) -> dict[str, str]:
@@ -201,7 +214,7 @@ def _item(row: Announcement, authors: dict[int, dict[str, Any]]) -> dict[str, An
     }
 
 
-def _topic(row: Announcement) -> str:
+def topic_of(row: Announcement) -> str:
     return topics.ANNOUNCEMENTS if row.team_id is None else topics.team(row.team_id)
 
 

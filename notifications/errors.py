@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from notifications.models import Announcement
+
 
 class InvalidContent(ValueError):
     """`field` is the argument that cannot be accepted, `detail` one sentence that says what can."""
@@ -18,6 +23,14 @@ class InvalidNotification(InvalidContent):
 
 class InvalidAnnouncement(InvalidContent):
     """Nothing was stored or changed."""
+
+
+class AnnouncementChanged(Exception):
+    """Somebody else changed it since it was read: nothing was stored. `row` is what it is now."""
+
+    def __init__(self, row: Announcement) -> None:
+        super().__init__(f"announcement {row.pk} was changed meanwhile")
+        self.row = row
 
 
 class NoSuchNotification(LookupError):

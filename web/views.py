@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import date, timedelta
-from functools import wraps
+from functools import partial, wraps
 from itertools import groupby
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from django.views.i18n import JavaScriptCatalog
 from accounts import access, audience, authenticate, profiles, sessions
 from accounts.models import ApiKey, SignIn
 from notifications import announcements, inbox
-from notifications.errors import InvalidContent, NoSuchNotification
+from notifications.errors import AnnouncementChanged, InvalidContent, NoSuchNotification
 from notifications.models import Announcement
 from web import agents
 from web.context import open_frame
@@ -34,6 +34,7 @@ from web.templatetags.hub import moment
 WORDS_KEPT: Final = 30 * 24 * 3600  # seconds; the address changes with the words
 LANGUAGE_KEPT: Final = 365 * 24 * 3600  # seconds
 _POSTS: Final = 30
+_NEW_KEY: Final = "hub_new_key"  # in the session, from making a key until it is shown
 
 View = Callable[..., HttpResponseBase]
 
@@ -148,14 +149,43 @@ def announcements_page(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @page
 def announcement_edit(request: HttpRequest, announcement_id: int) -> HttpResponse:
-    row = _announcement(request, announcement_id)
+    """What somebody else did to it meanwhile is shown first; what was typed is kept in any case."""
+    user = _me(request)
+    row = announcements.editable_by(user).filter(pk=announcement_id).first()
+    if row is None:
+        if request.method == "POST" and user.has_perm(announcements.PERMISSION):
+            return _edit_of_removed(request)
+        raise Http404  # what one may not touch answers like what does not exist
     before = {"title": row.title, "body": row.body, "level": row.level, "team": row.team_id}
     form = AnnouncementForm(request.POST or None, initial=before)
-    if form.is_valid() and _announced(form, lambda: announcements.edit(row, **form.cleaned_data)):
-        return redirect("web:announcements")
-    return render(
-        request, "web/announcement_edit.html", {"place": "announcements", "form": form, "item": row}
-    )
+    store = partial(announcements.edit, row, seen=request.POST.get("seen"))
+    try:
+        if form.is_valid() and _announced(form, lambda: store(**form.cleaned_data)):
+            return redirect("web:announcements")
+    except Announcement.DoesNotExist:
+        return _edit_of_removed(request)
+    except AnnouncementChanged as change:
+        row = change.row
+    return _edit(request, form, row)
+
+
+def _edit(request: HttpRequest, form: AnnouncementForm, row: Announcement) -> HttpResponse:
+    version = announcements.version(row)
+    is_changed = request.POST.get("seen", version) != version
+    context = {
+        "place": "announcements",
+        "form": form,
+        "present": announcements.item(row),
+        "seen": version,  # it is shown beside what was typed: to save again replaces it
+        "is_changed": is_changed,
+    }
+    status = 409 if is_changed else 200
+    return render(request, "web/announcement_edit.html", context, status=status)
+
+
+def _edit_of_removed(request: HttpRequest) -> HttpResponse:
+    context = {"place": "announcements", "form": AnnouncementForm(request.POST), "is_removed": True}
+    return render(request, "web/announcement_edit.html", context, status=404)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -180,7 +210,8 @@ def settings_page(request: HttpRequest) -> HttpResponse:
             remember_language(response, profile.language)
         messages.success(request, _("Saved."))
         return response
-    return _settings(request, form=form)
+    secret = request.session.pop(_NEW_KEY, "") if request.method == "GET" else ""
+    return _settings(request, form=form, secret=secret)
 
 
 @require_POST
@@ -192,17 +223,20 @@ def session_end(request: HttpRequest, signin_id: int) -> HttpResponse:
     return redirect("/settings/#sessions")
 
 
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 @page
 def key_create(request: HttpRequest) -> HttpResponse:
-    """Answers with the page itself, not a redirect: the secret is in this one answer and nowhere else."""
+    """Leads to the settings, which show the secret once: to reload them makes no second key."""
+    if request.method != "POST":
+        return redirect("/settings/#keys")
     user = _me(request)
     form = ApiKeyForm(request.POST, allowed=_scopes(user))
     if not form.is_valid():
         return _settings(request, key_form=form)
     made = form.cleaned_data
     _key, secret = authenticate.make_key(user, made["name"], made["scopes"], days=made["expires"])
-    return _settings(request, secret=secret)
+    request.session[_NEW_KEY] = secret
+    return redirect("/settings/#new-key")
 
 
 @require_POST
@@ -282,8 +316,6 @@ def _scopes(user: User) -> list[str]:
 def _announced(form: AnnouncementForm, store: Callable[[], object]) -> bool:
     try:
         store()
-    except Announcement.DoesNotExist:
-        raise Http404 from None  # deleted since the form was opened
     except InvalidContent as error:
         form.add_error(error.field if error.field in form.fields else None, error.detail)
         return False

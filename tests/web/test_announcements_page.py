@@ -41,7 +41,56 @@ def test_only_those_who_may_announce_do(client, bob, announcer):
     assert list(Announcement.objects.values_list("title", flat=True)) == ["Theirs"]
 
 
-def test_an_edit_of_one_that_was_deleted_meanwhile_finds_nothing(client, announcer, monkeypatch):
+def test_an_edit_overwrites_no_other_that_came_between(client, announcer):
+    row = announcements.create(announcer, "As opened", "First text.")
+    client.force_login(announcer)
+    seen = client.get(f"/announcements/{row.pk}/edit/").context["seen"]
+    announcements.edit(row, title="Theirs", body="Their text.")
+    answer = client.post(f"/announcements/{row.pk}/edit/", NOTICE | {"seen": seen})
+    page = answer.content.decode()
+    assert answer.status_code == 409
+    assert "Somebody changed this announcement" in page
+    assert "Their text." in page
+    assert 'value="Closed on Friday"' in page
+    row.refresh_from_db()
+    assert row.title == "Theirs"
+    again = NOTICE | {"seen": answer.context["seen"]}
+    assert client.post(f"/announcements/{row.pk}/edit/", again).status_code == 302
+    row.refresh_from_db()
+    assert row.title == "Closed on Friday"
+
+
+def test_an_edit_that_is_wrong_too_says_both(client, announcer):
+    row = announcements.create(announcer, "As opened")
+    client.force_login(announcer)
+    seen = client.get(f"/announcements/{row.pk}/edit/").context["seen"]
+    announcements.edit(row, body="Their text.")
+    wrong = NOTICE | {"title": "", "seen": seen}
+    page = client.post(f"/announcements/{row.pk}/edit/", wrong).content.decode()
+    assert "errorlist" in page
+    assert "Their text." in page
+
+
+def test_what_was_typed_outlives_the_announcement_and_can_be_announced_anew(client, announcer):
+    row = announcements.create(announcer, "Gone soon")
+    client.force_login(announcer)
+    seen = client.get(f"/announcements/{row.pk}/edit/").context["seen"]
+    announcements.delete(row)
+    answer = client.post(f"/announcements/{row.pk}/edit/", NOTICE | {"seen": seen})
+    page = answer.content.decode()
+    assert answer.status_code == 404
+    assert "was removed meanwhile" in page
+    assert 'value="Closed on Friday"' in page
+    assert "All day." in page
+    assert 'action="/announcements/"' in page
+    assert client.get(f"/announcements/{row.pk}/edit/").status_code == 404
+    assert client.post("/announcements/", NOTICE).status_code == 302
+    assert Announcement.objects.get().title == "Closed on Friday"
+
+
+def test_an_edit_of_one_that_is_deleted_at_the_last_moment_keeps_the_text(
+    client, announcer, monkeypatch
+):
     row = announcements.create(announcer, "Gone soon")
     client.force_login(announcer)
     edit = announcements.edit
@@ -51,7 +100,9 @@ def test_an_edit_of_one_that_was_deleted_meanwhile_finds_nothing(client, announc
         return edit(announcement, **parts)
 
     monkeypatch.setattr(announcements, "edit", too_late)
-    assert client.post(f"/announcements/{row.pk}/edit/", NOTICE).status_code == 404
+    answer = client.post(f"/announcements/{row.pk}/edit/", NOTICE)
+    assert answer.status_code == 404
+    assert 'value="Closed on Friday"' in answer.content.decode()
 
 
 def test_a_team_reads_its_own(client, announcer, bob, charlie):

@@ -89,19 +89,28 @@ def test_lists_only_sessions_that_are_alive(as_alice, alice):
 
 
 def test_shows_a_key_once_and_keeps_no_copy(as_alice, alice):
-    answer = as_alice.post("/settings/keys/", {"name": "Backup", "scopes": ["read"]})
+    made = as_alice.post("/settings/keys/", {"name": "Backup", "scopes": ["read"]})
+    assert made.status_code == 302
+    as_alice.head("/settings/")
+    answer = as_alice.get(made["Location"])
     secret = answer.context["secret"]
     assert secret in answer.content.decode()
     assert answer["Cache-Control"] == "no-store"
+    assert secret not in str(dict(as_alice.session))
     assert secret not in as_alice.get("/settings/").content.decode()
     found = authenticate.from_request_headers(f"Bearer {secret}", None)
     assert found is not None
     assert found.scopes == {"read"}
 
 
+def test_the_address_of_the_form_leads_to_the_settings(as_alice):
+    assert as_alice.get("/settings/keys/")["Location"] == "/settings/#keys"
+    assert not ApiKey.objects.exists()
+
+
 def test_a_key_can_expire(as_alice, alice):
     form = {"name": "Trial", "scopes": ["read"], "expires": "30"}
-    answer = as_alice.post("/settings/keys/", form)
+    answer = as_alice.post("/settings/keys/", form, follow=True)
     assert "works until" in answer.content.decode()
     key = ApiKey.objects.get()
     assert key.expires_at is not None

@@ -9,6 +9,7 @@ import "./elements/hub-keys.js";
 import "./elements/hub-inbox.js";
 import "./elements/hub-needs.js";
 import "./elements/hub-announcements.js";
+import "./elements/hub-edit.js";
 import "./elements/hub-activity.js";
 import "./elements/hub-people.js";
 import "./elements/hub-chart.js";
@@ -19,4 +20,7 @@ import { hub } from "./client.js";
 
 const { user, cursor } = document.body.dataset;
 
-if (user) hub.start({ cursor: cursor || null });
+// Somebody else has signed in with this browser: this page is not theirs.
+hub.on("stranger", () => location.reload());
+
+if (user) hub.start({ cursor: cursor || null, user });
