@@ -1,4 +1,7 @@
-"""What happened lately, for the Activity tile: every event whose data has a `title`."""
+"""What happened lately, for the Activity tile: every event whose data has a `title`.
+
+A removed announcement leaves no trace there: what was taken back is not to be read on.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,15 @@ from typing import Any, Final
 
 from events import log
 from events.log import LoggedEvent
+from notifications import announcements
+from notifications.models import Announcement
 
 _LOOKED_AT_MOST: Final = 200  # events of each topic; further back nothing is "lately"
 
 
 def recent(names: Collection[str], limit: int) -> list[dict[str, Any]]:
-    """The newest titled events of these topics, newest first: `{topic, offset, type, title, url, at}`."""
-    found = [event for name in names for event in _titled(name, limit)]
+    """The newest titled events of these topics, newest first: `{topic, offset, type, title, url, at, about}`."""
+    found = _standing([event for name in names for event in _titled(name, limit)])
     return [item(event) for event in sorted(found, key=lambda each: each.at, reverse=True)[:limit]]
 
 
@@ -25,6 +30,24 @@ def _titled(name: str, limit: int) -> list[LoggedEvent]:
         older = log.page(name, newest[-1].offset, _LOOKED_AT_MOST - limit)
         found += filter(has_title, older)
     return found[:limit]
+
+
+def _standing(found: list[LoggedEvent]) -> list[LoggedEvent]:
+    """Without the announcements that are removed, or moved to another topic, by now."""
+    told = {event.data.get("id") for event in found if _is_of_announcement(event)}
+    if not told:
+        return found
+    rows = Announcement.objects.filter(pk__in=[pk for pk in told if isinstance(pk, int)])
+    there = {(announcements.topic_of(row), row.pk) for row in rows.only("team_id")}
+    return [
+        event
+        for event in found
+        if not _is_of_announcement(event) or (event.topic, event.data.get("id")) in there
+    ]
+
+
+def _is_of_announcement(event: LoggedEvent) -> bool:
+    return event.type.startswith("announcement.")
 
 
 def has_title(event: LoggedEvent) -> bool:
@@ -40,4 +63,5 @@ def item(event: LoggedEvent) -> dict[str, Any]:
         "title": event.data["title"],
         "url": url if isinstance(url, str) else "",
         "at": event.at,
+        "about": event.data.get("id") if _is_of_announcement(event) else None,
     }

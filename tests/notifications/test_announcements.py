@@ -269,6 +269,23 @@ def test_activity_is_every_event_with_a_title(alice):
     assert [one["title"] for one in activity.recent([topics.DASHBOARD], 1)] == ["Order 1"]
 
 
+def test_activity_forgets_announcements_that_were_removed_or_went_elsewhere(alice):
+    gone, moved, kept = (announcements.create(alice, title) for title in ("Gone", "Moved", "Kept"))
+    announcements.edit(gone, title="Gone soon")
+    announcements.delete(gone)
+    team = Group.objects.create(name="Night shift")
+    announcements.edit(moved, team=team)
+    announcements.edit(kept, title="Kept, edited")
+    recent = activity.recent([topics.ANNOUNCEMENTS, topics.team(team.pk)], 10)
+    assert [(one["topic"], one["title"], one["about"]) for one in recent] == [
+        (topics.ANNOUNCEMENTS, "Kept, edited", kept.pk),
+        (topics.team(team.pk), "Moved", moved.pk),
+        (topics.ANNOUNCEMENTS, "Kept", kept.pk),
+    ]
+    Announcement.objects.all().delete()
+    assert activity.recent([topics.ANNOUNCEMENTS], 10) == []
+
+
 def test_activity_looks_back_no_further_than_it_must_and_hides_no_quiet_topic(monkeypatch):
     monkeypatch.setattr(activity, "_LOOKED_AT_MOST", 20)
     for topic in (topics.DASHBOARD, topics.ANNOUNCEMENTS):

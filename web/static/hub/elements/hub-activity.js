@@ -12,12 +12,17 @@ class HubActivity extends HTMLElement {
     this.#offs = [
       hub.on("event", (event) => {
         const { title, url } = event.data;
-        if (title && !event.type.startsWith("notification."))
-          this.#add({ ...event, title: String(title), url }, { isNew: true });
+        if (event.type === "announcement.deleted") this.#forget(event.topic, event.data.id);
+        else if (title && !event.type.startsWith("notification."))
+          this.#add(
+            { ...event, title: String(title), url, about: announcementOf(event) },
+            { isNew: true },
+          );
       }),
       onSnapshot(({ activity }) => {
         this.querySelector("ol").replaceChildren();
         for (const item of [...activity].reverse()) this.#add(item);
+        this.#showEmpty();
       }),
     ];
   }
@@ -32,6 +37,7 @@ class HubActivity extends HTMLElement {
     if ([...list.children].some((row) => row.dataset.key === key)) return;
     const row = copy(this.querySelector("template"));
     row.dataset.key = key;
+    if (item.about) Object.assign(row.dataset, { topic: item.topic, about: item.about });
     setText(row, "title", item.title);
     const href = safeLink(typeof item.url === "string" ? item.url : "");
     if (href) slot(row, "link").href = href;
@@ -42,9 +48,22 @@ class HubActivity extends HTMLElement {
     list.prepend(row);
     if (isNew) glow(row);
     while (list.childElementCount > Number(this.dataset.most)) list.lastElementChild.remove();
-    this.querySelector(".empty").hidden = true;
+    this.#showEmpty();
+  }
+
+  /** A removed announcement is not to be read on here. One that moved stays where it is now. */
+  #forget(topic, id) {
+    for (const row of [...this.querySelector("ol").children])
+      if (row.dataset.topic === topic && row.dataset.about === String(id)) row.remove();
+    this.#showEmpty();
+  }
+
+  #showEmpty() {
+    this.querySelector(".empty").hidden = this.querySelector("ol").childElementCount > 0;
   }
 }
+
+const announcementOf = ({ type, data }) => (type.startsWith("announcement.") ? data.id : undefined);
 
 /** `orders.order.created` is an "order", "created"; other types stand for themselves. */
 function inWords(type) {
