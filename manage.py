@@ -16,6 +16,8 @@ def main() -> None:
         raise SystemExit(_missing(error)) from None
     try:
         execute_from_command_line(sys.argv)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     except ImproperlyConfigured as error:
         if "--traceback" in sys.argv:
             raise
@@ -27,8 +29,9 @@ def main() -> None:
 
 
 def _missing(error: ModuleNotFoundError) -> str:
-    if error.name in os.environ.get("HUB_APPS", "").replace(" ", "").split(","):
-        return f"HUB_APPS names {error.name}, and there is no such module on the Python path."
+    for app in os.environ.get("HUB_APPS", "").replace(" ", "").split(","):
+        if f"{app}.".startswith(f"{error.name}."):
+            return f"HUB_APPS names {app}, and there is no such module on the Python path."
     return (
         f"The module {error.name} is missing: run `make install` once, "
         "and start with .venv/bin/python. (--traceback shows where it was wanted.)"

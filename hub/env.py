@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,9 @@ from django.core.exceptions import ImproperlyConfigured
 KNOWN: set[str] = set()
 _SHORTEST_SECRET: Final = 32
 """Characters; what signs sessions or encrypts must not be guessed."""
+_NAME: Final = r"[^\W_](?:[\w-]*[^\W_])?(?:\.[\w-]+)*\.?|\[[0-9a-fA-F:.]+\]"
+_HOST: Final = re.compile(rf"\.?(?:{_NAME})")
+_ORIGIN_HOST: Final = re.compile(rf"(?:\*\.)?(?:{_NAME})(?::[0-9]{{1,5}})?")
 _ESCAPE: Final = "special characters in user and password escaped, as %40 for @"
 
 
@@ -59,6 +63,31 @@ def items(name: str, default: str = "") -> list[str]:
     return [part.strip() for part in text(name, default).split(",") if part.strip()]
 
 
+def hosts(name: str, default: str = "") -> list[str]:
+    """Names as they stand in a Host header, ports left out: `hub.example.org`, `.example.org`, `[::1]` or `*`."""
+    found = items(name, default)
+    for host in found:
+        if host != "*" and not _HOST.fullmatch(host):
+            raise ImproperlyConfigured(
+                f"{name} names {host!r}: use host names without scheme, port and path, "
+                "as hub.example.org, .example.org for all below it, or *."
+            )
+    return found
+
+
+def origins(name: str, default: str = "") -> list[str]:
+    """`https://hub.example.org`, with a port where there is one; `https://*.example.org` for all below."""
+    found = items(name, default)
+    for origin in found:
+        scheme, _, host = origin.partition("://")
+        if scheme not in {"http", "https"} or not _ORIGIN_HOST.fullmatch(host):
+            raise ImproperlyConfigured(
+                f"{name} names {origin!r}: use scheme://host or scheme://host:port, "
+                "as https://hub.example.org, without a path."
+            )
+    return found
+
+
 def secret(name: str, data_dir: Path) -> str:
     """The variable itself, else the file that `<name>_FILE` names, else one generated into the data directory."""
     given = text(name)
@@ -82,7 +111,8 @@ def kept(path: Path, make: Callable[[], str]) -> str:
     """What the file holds; made once, with mode 600. Processes that start together agree on the first one."""
     with contextlib.suppress(FileNotFoundError):
         return path.read_text(encoding="utf-8").strip()
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.parent.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # `parents` knows no mode
+    path.parent.mkdir(exist_ok=True, mode=0o700)
     draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     draft.touch(mode=0o600)
     draft.write_text(make() + "\n", encoding="utf-8")

@@ -20,16 +20,19 @@ HUB_PORT = env.number("HUB_PORT", 8000, least=1, most=65535)
 HUB_BIND = env.text("HUB_BIND", "127.0.0.1")
 HUB_URL = env.text("HUB_URL", f"http://localhost:{HUB_PORT}").rstrip("/")
 _public = urlsplit(HUB_URL)
-if _public.scheme not in {"http", "https"} or not _public.hostname:
-    raise ImproperlyConfigured(f"HUB_URL is {HUB_URL!r}: use http://host or https://host.")
+if _public.scheme not in {"http", "https"} or not _public.hostname or _public.path:
+    raise ImproperlyConfigured(
+        f"HUB_URL is {HUB_URL!r}: use http://host or https://host, without a path."
+    )
+_host = f"[{_public.hostname}]" if ":" in _public.hostname else _public.hostname
 HUB_SECURE = _public.scheme == "https"
 HUB_PROXY = env.flag("HUB_PROXY", default=HUB_SECURE)  # believe X-Real-IP and X-Forwarded-Proto
 
 SECRET_KEY = env.secret("SECRET_KEY", HUB_DATA_DIR)
 SECRET_KEY_FALLBACKS = env.items("SECRET_KEY_FALLBACKS")
 HUB_LAYER_KEY = env.secret("HUB_LAYER_KEY", HUB_DATA_DIR)
-ALLOWED_HOSTS = env.items("ALLOWED_HOSTS", f"{_public.hostname},localhost,127.0.0.1,[::1]")
-CSRF_TRUSTED_ORIGINS = env.items("HUB_ORIGINS", HUB_URL)
+ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", f"{_host},localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = env.origins("HUB_ORIGINS", HUB_URL)
 DEBUG = False
 
 # --- Who is staff, what exists --------------------------------------------------------------------------------------
@@ -136,6 +139,7 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True  # Redis hands them out again
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 1.0  # seconds, after SIGQUIT; then tasks go back to the queue
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import Final
 
 import django
@@ -26,8 +27,13 @@ def collect() -> bool:
     now = _fingerprint()
     if mark.is_file() and mark.read_text(encoding="utf-8") == now:
         return False
-    call_command("collectstatic", interactive=False, clear=True, verbosity=0)
-    mark.write_text(now, encoding="utf-8")
+    mark.unlink(missing_ok=True)
+    before = os.umask(0o022)  # a web server that runs as somebody else may read these
+    try:
+        call_command("collectstatic", interactive=False, clear=True, verbosity=0)
+        mark.write_text(now, encoding="utf-8")
+    finally:
+        os.umask(before)
     return True
 
 

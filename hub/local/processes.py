@@ -88,14 +88,18 @@ class Child:
 
     def kill(self) -> None:
         """End the process and whatever it started."""
-        if self.process is None:
-            return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        self.process = None
-        if self._reader is not None:
-            self._reader.join(1)
+        self.strike()
+        self.bury()
+
+    def strike(self) -> None:
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+    def bury(self) -> None:
+        if self.process is not None:
+            self.process.wait()
+            self.process = None
 
     def last_words(self) -> str:
         if self._reader is not None:
@@ -124,15 +128,16 @@ class Child:
                     self.say(f"{self.name:>7} | {line}")
 
 
-def stop(children: Sequence[Child], patience: float) -> None:
-    """Ask these to end, all at once; after `patience` seconds by force, with whatever they started."""
+def stop(children: Sequence[Child], deadline: float) -> None:
+    """Ask these to end, all at once; at `deadline` (monotonic) by force, with whatever they started."""
     for child in children:
         child.end()
-    deadline = time.monotonic() + patience
     while any(child.alive() for child in children) and time.monotonic() < deadline:
         time.sleep(0.02)
     for child in children:
-        child.kill()
+        child.strike()
+    for child in children:
+        child.bury()
 
 
 def _end_with_parent() -> None:

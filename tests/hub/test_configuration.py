@@ -220,6 +220,12 @@ def test_the_socket_of_our_own_redis_fits_the_kernel(tmp_path: Path) -> None:
         ("DATABASE_URL", "mysql://db/hub"),
         ("REDIS_URL", "localhost"),
         ("HUB_APPS", "no_such_app"),
+        ("HUB_APPS", "nope.nope"),
+        ("ALLOWED_HOSTS", "http://x"),
+        ("ALLOWED_HOSTS", "x:8000"),
+        ("HUB_ORIGINS", "foo"),
+        ("HUB_ORIGINS", "https://x/path"),
+        ("HUB_URL", "https://x/path"),
         ("HUB_GROUPS", "sales team"),
         ("SECRET_KEY", "short"),
         ("HUB_LAYER_KEY", "short"),
@@ -234,6 +240,23 @@ def test_a_wrong_setting_is_one_line_and_no_trace(
     assert ended.stdout == ""
     assert len(ended.stderr.splitlines()) == 1
     assert variable in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x", "hub.example.org", ".example.org", "*", "10.0.0.7", "[::1]", "a_b-c", "xn--bcher-kva.de"],
+)
+def test_every_host_name_is_accepted(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("HUB_X", name)
+    assert env.hosts("HUB_X") == [name]
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://x", "https://x:8443", "https://*.example.org", "http://[::1]:8000"]
+)
+def test_every_origin_is_accepted(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
+    monkeypatch.setenv("HUB_X", origin)
+    assert env.origins("HUB_X") == [origin]
 
 
 def test_production_settings_pass_djangos_own_check(tmp_path: Path, real_redis: str) -> None:

@@ -55,11 +55,31 @@ def test_who_does_not_listen_is_killed_with_its_children() -> None:
         time.sleep(0.02)
     assert it.process is not None
     group = it.process.pid
-    processes.stop([it], patience=0.3)
+    processes.stop([it], time.monotonic() + 0.3)
     with pytest.raises(ProcessLookupError):
         while time.monotonic() < deadline:
             os.killpg(group, 0)
             time.sleep(0.02)
+
+
+def test_all_are_gone_at_the_deadline_however_many_are_deaf() -> None:
+    said: list[str] = []
+    deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); "
+    runaway = (
+        f"{deaf}import subprocess, sys; "
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(4)'], start_new_session=True); "
+        "print('deaf', flush=True); time.sleep(60)"
+    )
+    family = [child(runaway, said, loud=True) for _ in range(3)]
+    for it in family:
+        it.start()
+    deadline = time.monotonic() + 20
+    while len(said) < len(family) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    began = time.monotonic()
+    processes.stop(family, began + 0.2)
+    assert time.monotonic() - began < 1.5
+    assert not any(it.alive() for it in family)
 
 
 def watch(it: Child, until: object = None) -> None:

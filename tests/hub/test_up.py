@@ -8,6 +8,7 @@ import os
 import queue
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -167,8 +168,47 @@ def test_a_second_start_finds_what_was_there(start: Callable[..., Up], tmp_path:
     assert first.end(signal.SIGTERM) < STOP
     second = start(HUB_DATA_DIR=str(tmp_path), HUB_DEMO_PASSWORD="too-late-for-that")
     second.wait_for("open-sesame-please")
+    second.wait_for("HUB_DEMO_PASSWORD was ignored")
     assert second.end() < STOP
     assert second.processes() == {}
+    assert "ignored" not in first.text()
+
+
+def test_nobody_else_reads_the_data(start: Callable[..., Up], tmp_path: Path) -> None:
+    home = tmp_path / "deep" / "hub"
+    up = start(HUB_DATA_DIR=str(home))
+    up.wait_for("Ctrl-C")
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert (home / "db.sqlite3-wal").exists()
+    files = [path for path in home.rglob("*") if home / "static" not in path.parents]
+    open_to_all = [path for path in files if path.is_file() and path.stat().st_mode & 0o077]
+    assert open_to_all == []
+    assert (
+        home / "static"
+    ).stat().st_mode & 0o777 == 0o755  # a proxy of another account serves them
+    assert up.end() < STOP
+
+
+def test_an_older_database_beside_its_mirror_is_noticed_before_anybody_publishes(
+    start: Callable[..., Up], tmp_path: Path
+) -> None:
+    up = start(HUB_DATA_DIR=str(tmp_path))
+    up.wait_for("Ctrl-C")
+    up.end()
+    mirror = tmp_path / "heads.json"
+    with sqlite3.connect(tmp_path / "db.sqlite3") as database:
+        (epoch,) = database.execute("SELECT value FROM hub_events_epoch").fetchone()
+        mirror.write_text(json.dumps({epoch: 10**9}), encoding="utf-8")
+    database.close()
+    manage = [sys.executable, "manage.py", "prepare"]
+    variables = {"PATH": os.environ["PATH"], "HUB_DATA_DIR": str(tmp_path)}
+    told = subprocess.run(
+        manage, cwd=ROOT, env=variables, check=True, capture_output=True, text=True
+    )
+    assert "older than" in told.stderr
+    with sqlite3.connect(tmp_path / "db.sqlite3") as database:
+        assert database.execute("SELECT value FROM hub_events_epoch").fetchone() != (epoch,)
+    database.close()
 
 
 def test_a_second_hub_on_the_same_data_is_refused_in_one_line(start: Callable[..., Up]) -> None:
@@ -221,6 +261,30 @@ def test_without_the_demo_it_says_where_the_administrator_is_made(
     up.wait_for("Ctrl-C")
     assert get(up.port, path)[0] == 200
     assert up.end() < STOP
+
+
+def test_ctrl_c_ends_it_in_time_when_nobody_listens_any_more(start: Callable[..., Up]) -> None:
+    up = start()
+    up.wait_for("Ctrl-C")
+    for pid in up.processes():
+        if pid != up.process.pid:
+            os.kill(pid, signal.SIGSTOP)
+    assert up.end() < STOP
+    assert up.processes() == {}
+
+
+def test_ctrl_c_ends_a_start_in_the_middle(start: Callable[..., Up], tmp_path: Path) -> None:
+    up = start(HUB_DATA_DIR=str(tmp_path))
+    eventually((tmp_path / "static").exists, 30)  # thousands of small files, and it has begun
+    assert up.end() < STOP
+    assert up.process.returncode == 0
+    assert up.processes() == {}
+
+
+def test_ready_without_complaints_of_its_own_asking(start: Callable[..., Up]) -> None:
+    up = start()
+    up.wait_for("Ctrl-C")
+    assert "/readyz" not in up.text()
 
 
 def test_a_process_that_dies_is_started_again(start: Callable[..., Up]) -> None:

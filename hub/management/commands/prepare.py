@@ -14,6 +14,7 @@ class Command(BaseCommand):
     help = "Migrate, collect static files, and say how to make the first administrator."
 
     def handle(self, *args: Any, **options: Any) -> None:
+        first_run.keep_private()
         first_run.migrate()
         static_files.collect()
         told = first_run.sign_ins(first_run.address(settings.HUB_PORT))

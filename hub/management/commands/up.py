@@ -34,13 +34,15 @@ REDIS_PATIENCE: Final = 10.0
 """Seconds until Redis must answer; an append-only file of some size takes a while to load."""
 REMINDER: Final = 15.0
 """Seconds between two lines about what the hub still waits for."""
-STOP_PATIENCE: Final = 2.8
-"""Seconds for server, worker and beat; Redis follows, and all must be gone within five, on a busy machine too."""
-REDIS_STOP_PATIENCE: Final = 0.6
+STOP_PATIENCE: Final = 3.0
+"""Seconds from the signal for server, worker and beat; Redis follows, and all are gone within five: after these
+by force, which loses nothing, since the log and Redis' file are durable."""
+REDIS_STOP_PATIENCE: Final = 3.6
+"""Seconds from the signal, too."""
 
 
-class Stopped(Exception):
-    """Somebody asked us to stop."""
+class Stopped(BaseException):
+    """Somebody asked us to stop. No `except Exception` on the way may keep it."""
 
 
 class Command(BaseCommand):
@@ -56,12 +58,14 @@ class Command(BaseCommand):
         began = time.monotonic()
         logging.disable(logging.INFO)  # the children have their own
         self._mouth = threading.Lock()
-        self._asked = False
+        self._asked_at: float | None = None
+        self._at_once = False
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._stop_soon)
         children: list[Child] = []
         try:
             self._check()
+            first_run.keep_private()
             with _only_one_here(settings.HUB_DATA_DIR):
                 _refuse_taken_port(host, port)
                 self._run(children, host, port, loud=verbosity > 1, began=began)
@@ -77,8 +81,10 @@ class Command(BaseCommand):
         finally:
             for child in children:
                 child.loud = False
-            stop([child for child in children if child.name != "redis"], STOP_PATIENCE)
-            stop(children, REDIS_STOP_PATIENCE)  # it outlives those who use it
+            asked_at = self._asked_at or time.monotonic()
+            users = [child for child in children if child.name != "redis"]
+            stop(users, asked_at + STOP_PATIENCE)
+            stop(children, asked_at + REDIS_STOP_PATIENCE)  # it outlives those who use it
         self._say("Stopped.")
 
     def _run(
@@ -95,12 +101,12 @@ class Command(BaseCommand):
             children.append(own)
             own.start()
         self._wait_for_redis(children)
-        first_run.migrate()
-        static_files.collect()
-        address = first_run.address(port)
-        sign_ins = first_run.sign_ins(address)
-        connections.close_all()
-        self._obey()
+        with self._ended_at_once():
+            first_run.migrate()
+            static_files.collect()
+            address = first_run.address(port)
+            sign_ins = first_run.sign_ins(address)
+            connections.close_all()
 
         *first, beat = (
             Child(name, command, environ, self._say, ends_by, loud=loud)
@@ -130,9 +136,9 @@ class Command(BaseCommand):
     def _wait_for_redis(self, children: list[Child]) -> None:
         deadline = time.monotonic() + (REDIS_PATIENCE if children else 2)
         while True:
-            self._obey()
             try:
-                sign_of_life.forget()
+                with self._ended_at_once():
+                    sign_of_life.forget()
                 return
             except redis.RedisError as error:
                 if children and not children[0].alive():
@@ -148,13 +154,14 @@ class Command(BaseCommand):
     def _wait_until_ready(self, children: list[Child], host: str, port: int) -> None:
         remind_at = time.monotonic() + REMINDER
         while True:
-            missing = _missing(host, port)
+            with self._ended_at_once():
+                missing = _missing(host, port)
             if not missing:
                 return
             if time.monotonic() > remind_at:
                 self._say(f"Still waiting for: {missing}")
                 remind_at = time.monotonic() + REMINDER
-            self._supervise(children, pause=0.1)
+            self._supervise(children, pause=0.05)
 
     def _supervise(self, children: list[Child], pause: float = 0.25) -> None:
         self._obey()
@@ -163,11 +170,25 @@ class Command(BaseCommand):
         time.sleep(pause)
 
     def _stop_soon(self, number: int, frame: object) -> None:
-        self._asked = True
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+        if self._at_once:
+            self._at_once = False
+            raise Stopped
 
     def _obey(self) -> None:
-        if self._asked:
+        if self._asked_at is not None:
             raise Stopped
+
+    @contextlib.contextmanager
+    def _ended_at_once(self) -> Iterator[None]:
+        """What may take long and can be left half-way. Elsewhere a process just started could go unnoticed."""
+        self._at_once = True
+        try:
+            self._obey()
+            yield
+        finally:
+            self._at_once = False
 
     def _say(self, line: str) -> None:
         with self._mouth, contextlib.suppress(BrokenPipeError):
@@ -177,7 +198,7 @@ class Command(BaseCommand):
 
 @contextlib.contextmanager
 def _only_one_here(data_dir: Path) -> Iterator[None]:
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (data_dir / "up.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -222,6 +243,11 @@ def _programs(host: str, port: int) -> list[tuple[str, list[str], signal.Signals
 
 def _missing(host: str, port: int) -> str:
     """What /readyz still waits for; empty when all is there."""
+    try:
+        if not sign_of_life.seen():  # cheaper than its page, whose answers are half a second old
+            return "the worker"
+    except redis.RedisError:
+        return "redis"
     target = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
     probe = http.client.HTTPConnection(target, port, timeout=2)
     try:
