@@ -128,6 +128,7 @@ class Delivery:
         cursor: str | None,
         emit: Callable[[Frame], None],
         again: Callable[[Frame], None] = lambda reset: None,
+        lost: Callable[[Frame], None] = lambda reset: None,
     ) -> None:
         read = parse_cursor(cursor)
         self._epoch = read.epoch if read else None
@@ -137,6 +138,8 @@ class Delivery:
         self._held: dict[str, _Hold] = {}
         self._emit = emit
         self._again = again
+        self._lost = lost
+        self._renewed: set[str] = set()
 
     @property
     def cursor(self) -> str | None:
@@ -154,11 +157,16 @@ class Delivery:
                 hold.events = []
         self._epoch = epoch
         self._epoch_is_over = False
+        self._renewed.clear()
         for topic, offset in offsets.items():
             self.begin(topic, offset)
 
     def begin(self, topic: str, offset: int) -> None:
-        self._positions.setdefault(topic, offset)
+        if topic in self._positions:
+            return
+        self._positions[topic] = offset
+        if topic in self._held:
+            self._held[topic].least = offset
 
     def take(self, event: Frame) -> bool:
         topic, offset = event["topic"], event["offset"]
@@ -175,12 +183,19 @@ class Delivery:
         theirs = parse_cursor(text)
         if theirs is None:
             return True
+        past = set(self._awaited)
         if self._epoch is None or self._epoch_is_over:
+            if self._epoch_is_over and theirs.epoch != self._epoch:
+                past |= set(self._positions) - self._renewed
             self._epoch = theirs.epoch
             self._epoch_is_over = False
+            self._renewed.clear()
         if theirs.epoch != self._epoch:
             return False
         self._awaited.clear()
+        for topic in sorted(past - set(theirs.offsets)):
+            self.forget(topic)
+            self._lost({"topic": topic, "offset": 0, "reason": "epoch"})
         return all(o <= self._positions.get(t, o) for t, o in theirs.offsets.items())
 
     def learn(self, text: str) -> None:
@@ -198,9 +213,11 @@ class Delivery:
             self._awaited.remove(topic)
         elif reason == "epoch":
             self._epoch_is_over = True
+            self._renewed.add(topic)
         self._held.pop(topic, None)
 
     def forget(self, topic: str) -> None:
+        self._awaited.discard(topic)
         self._positions.pop(topic, None)
         self._held.pop(topic, None)
 
@@ -225,11 +242,13 @@ class Delivery:
         if hold.holders > 0:
             return
         del self._held[topic]
-        position = self._positions.get(topic, 0)
+        known = self._positions.get(topic)
+        position = known or 0
         if hold.useless:
             self._again({"topic": topic, "offset": position, "reason": hold.useless})
             return
-        self._positions[topic] = max(position, int(hold.floor))
+        if known is not None or hold.floor > 0:
+            self._positions[topic] = max(position, int(hold.floor))
         for event in hold.events:
             if event["offset"] > hold.floor:
                 self._pass(event)

@@ -66,20 +66,24 @@ def test_the_back_off_grows_and_heeds_retry_after(vector):
 def test_delivery(vector):
     emitted: list[list[Any]] = []
     again: list[list[Any]] = []
+    lost: list[str] = []
     delivery = Delivery(
         vector["cursor"],
         lambda event: emitted.append([event["topic"], event["offset"]]),
         lambda reset: again.append([reset["topic"], reset["offset"]]),
+        lambda reset: lost.append(reset["topic"]),
     )
     for step in vector["steps"]:
         whole = take(delivery, step)
-        assert (emitted, whole, again) == (
+        assert (emitted, whole, again, lost) == (
             step["emits"],
             step.get("whole", True),
             step.get("again", []),
+            step.get("lost", []),
         ), step
         emitted.clear()
         again.clear()
+        lost.clear()
     assert delivery.cursor == vector["end"]
 
 

@@ -294,10 +294,16 @@ for (const [target, name] of [
   test(`${name} ends the waiting`, async () => {
     hub.start({ cursor: "e1~user.7:0" });
     last().welcomes({ "user.7": 0 });
-    last().ends(1006);
+    for (let i = 0; i < 5; i += 1) {
+      last().ends(1006);
+      await pass(20);
+      last().welcomes({ "user.7": 0 });
+    }
+    last().ends(1006); // and the back-off is long by now
+    const before = sockets.length;
     world[target].dispatchEvent(new Event(name));
-    await settle();
-    assert.equal(sockets.length, 2);
+    await pass(name === "online" ? 1 : 0); // a network comes back for many at once
+    assert.equal(sockets.length, before + 1);
   });
 
   test(`${name} asks a live connection whether it still is`, async () => {
@@ -694,4 +700,190 @@ test("alone, it asks for its own topics only, by its one transport, and stops fo
   await pass(60);
   assert.equal(asked.length, before);
   assert.equal(hub.state, "stopped");
+});
+
+for (const code of [4429, 1006]) {
+  test(`looking at the tab after ${code} ${code === 4429 ? "does not shorten" : "ends"} the waiting`, async () => {
+    hub.start({ cursor: "e1~user.7:0" });
+    last().welcomes({ "user.7": 0 });
+    last().ends(code);
+    world.page.dispatchEvent(new Event("visibilitychange"));
+    world.view.dispatchEvent(new Event("online"));
+    await pass(4.9);
+    assert.equal(sockets.length, code === 4429 ? 1 : 2);
+    await pass(1.2);
+    assert.equal(sockets.length, 2);
+  });
+}
+
+test("Retry-After holds however often somebody comes back to the tab", async () => {
+  const asked = http({
+    poll: async () => new Response("", { status: 503, headers: { "Retry-After": "30" } }),
+  });
+  hub = new Hub(world, { ladder: ["poll"] });
+  hub.start({ cursor: "e1~user.7:0" });
+  await settle();
+  for (let i = 0; i < 29; i += 1) {
+    world.page.dispatchEvent(new Event("visibilitychange"));
+    await pass(1);
+  }
+  assert.equal(asked.length, 1);
+  await pass(2);
+  assert.equal(asked.length, 2);
+});
+
+test("the connection of somebody else ends in a page that is not theirs", async () => {
+  let strangers = 0;
+  hub.on("stranger", () => {
+    strangers += 1;
+  });
+  hub.start({ cursor: "e1~user.8:3", user: "8" });
+  last().welcomes({ "user.7": 9 }); // user 7
+  last().says(event("user.7", 10));
+  assert.equal(strangers, 1);
+  assert.deepEqual(seen.event, []);
+  assert.equal(hub.state, "stopped");
+  assert.ok(last().closed);
+  await pass(60);
+  assert.equal(sockets.length, 1);
+});
+
+for (const [what, given] of [
+  ["cursor", { cursor: "e1~user.7:9~user.8:3" }],
+  ["event", { events: [event("user.7", 10)], cursor: "e1~user.8:3" }],
+]) {
+  test(`over HTTP, somebody else is known by the ${what} of their own topic`, async () => {
+    http({ poll: async () => answer(given) });
+    let strangers = 0;
+    hub = new Hub(world, { ladder: ["poll"] });
+    hub.on("stranger", () => {
+      strangers += 1;
+    });
+    hub.on("event", (value) => seen.event.push(value));
+    hub.start({ cursor: "e1~user.8:3", user: 8 });
+    await settle();
+    assert.equal(strangers, 1);
+    assert.deepEqual(seen.event, []);
+    assert.equal(hub.state, "stopped");
+  });
+}
+
+test("what is subscribed with a cursor before the start goes on from there", () => {
+  hub.subscribe("job.1", "e1~job.1:3");
+  hub.start({ cursor: "e1~user.7:0", topics: ["job.1"] });
+  assert.equal(last().address.searchParams.get("cursor"), "e1~job.1:3~user.7:0");
+  last().welcomes({ "user.7": 0, "job.1": 3 });
+  hub.unsubscribe("job.1");
+  assert.deepEqual(last().asked, []); // `start` asked for it as well
+  hub.unsubscribe("job.1");
+  assert.equal(last().asked[0].op, "unsubscribe");
+});
+
+test("a tab changed every twenty seconds still finds its way up", async () => {
+  http({ poll: async () => answer({ cursor: "e1~user.7:0" }) });
+  hub = new Hub(world, { ladder: ["websocket", "poll"] });
+  hub.start({ cursor: "e1~user.7:0" });
+  await blockTheSocket();
+  assert.equal(hub.transport, "poll");
+  const tried = sockets.length;
+  for (let i = 0; i < 3; i += 1) {
+    await pass(19);
+    world.page.dispatchEvent(new Event("visibilitychange"));
+    await settle();
+  }
+  await pass(19);
+  assert.equal(sockets.length, tried + 1);
+  last().welcomes({ "user.7": 0 });
+  assert.equal(hub.transport, "websocket");
+});
+
+test("the next try of the best transport is twice as far only after one that failed", async () => {
+  http({ poll: async () => answer({ cursor: "e1~user.7:0" }) });
+  hub = new Hub(world, { ladder: ["websocket", "poll"] });
+  hub.start({ cursor: "e1~user.7:0" });
+  await blockTheSocket();
+  const tries = [];
+  let known = sockets.length;
+  for (let second = 1; second <= 420; second += 1) {
+    await pass(1);
+    if (sockets.length === known) continue;
+    known = sockets.length;
+    tries.push(second);
+    last().ends(1006);
+  }
+  assert.equal(tries.length, 2, String(tries)); // 60 s and 120 s, times 1.25
+  const [first, second] = tries;
+  assert.ok(first >= 70 && first <= 76, String(tries));
+  assert.ok(second - first >= 148 && second - first <= 152, String(tries));
+});
+
+test("a tab turned to while its connection opened does not go on polling as a hidden one", async () => {
+  let reply;
+  const asked = http({
+    poll: () =>
+      new Promise((resolve) => {
+        reply = () => resolve(answer({ cursor: "e1~user.7:0" }));
+      }),
+    longPoll: async () => answer({ cursor: "e1~user.7:0" }),
+  });
+  world.hidden = () => true;
+  hub = new Hub(world, { ladder: ["long-poll", "poll"] });
+  hub.start({ cursor: "e1~user.7:0" });
+  await settle();
+  world.hidden = () => false;
+  world.page.dispatchEvent(new Event("visibilitychange"));
+  reply();
+  await settle();
+  await pass(0);
+  assert.equal(hub.transport, "long-poll");
+  assert.match(asked.at(-1), /long-poll/);
+});
+
+test("a network that comes while a lower transport opens does not keep the better one away", async () => {
+  const stream = streaming();
+  http({ stream: stream.handler, poll: async () => answer({ cursor: "e1~user.7:0" }) });
+  hub.start({ cursor: "e1~user.7:0" });
+  await blockTheSocket();
+  assert.equal(hub.state, "connecting");
+  world.view.dispatchEvent(new Event("online"));
+  await stream.says("retry: 2000\n\n");
+  assert.equal(hub.transport, "sse");
+  assert.equal(hub.state, "live");
+  const tried = sockets.length;
+  for (let i = 0; i < 5; i += 1) {
+    await pass(20);
+    await stream.says(": still here\n\n");
+  }
+  assert.equal(sockets.length, tried + 1);
+});
+
+test("a topic that a new epoch says nothing about is reset", () => {
+  hub.start({ cursor: "e1~room.1:500~user.7:9" });
+  last().welcomes({ "user.7": 2 }, "e2");
+  last().says(
+    { op: "reset", topic: "user.7", offset: 2, reason: "epoch" },
+    { op: "heartbeat", cursor: "e2~user.7:2" },
+  );
+  assert.deepEqual(
+    seen.reset.map(({ topic, reason }) => [topic, reason]),
+    [
+      ["user.7", "epoch"],
+      ["room.1", "epoch"],
+    ],
+  );
+  assert.equal(hub.cursor, "e2~user.7:2");
+});
+
+test("an answer that leaves out its empty lists is as good", async () => {
+  http({
+    longPoll: async () =>
+      new Response('{"cursor": "e1~user.7:0"}', {
+        headers: { "Content-Type": "application/json" },
+      }),
+  });
+  hub = new Hub(world, { ladder: ["long-poll"], alone: true });
+  hub.start({ cursor: "e1~user.7:0", topics: ["user.7"] });
+  await pass(0);
+  await pass(2);
+  assert.equal(hub.state, "live");
 });

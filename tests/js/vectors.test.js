@@ -47,16 +47,20 @@ for (const { name, cursor, steps, end } of vectors("delivery")) {
   test(name, () => {
     let emitted = [];
     let again = [];
+    let lost = [];
     const delivery = new Delivery({
       cursor,
       emit: ({ topic, offset }) => emitted.push([topic, offset]),
       again: ({ topic, offset }) => again.push([topic, offset]),
+      lost: ({ topic }) => lost.push(topic),
     });
     for (const step of steps) {
       const whole = take(delivery, step) ?? true;
       assert.deepEqual(emitted, step.emits, JSON.stringify(step));
       assert.equal(whole, step.whole ?? true, JSON.stringify(step));
       assert.deepEqual(again, step.again ?? [], JSON.stringify(step));
+      assert.deepEqual(lost, step.lost ?? [], JSON.stringify(step));
+      lost = [];
       emitted = [];
       again = [];
     }

@@ -1,4 +1,5 @@
-import { afterClose, pause } from "./closing.js";
+import { afterClose, leastPause, pause } from "./closing.js";
+import { parseCursor } from "./cursor.js";
 import { Delivery } from "./delivery.js";
 import { ask, spread } from "./transports/http.js";
 import { openLongPoll, openPoll } from "./transports/polling.js";
@@ -18,6 +19,7 @@ const PROBE = 5; // seconds a connection may be silent when asked whether it liv
 const CLIMB = 60; // seconds on a lower transport until the best is tried again; doubles
 const CLIMB_MOST = 900;
 const HIDDEN_PAUSE = 10; // seconds between polls of a tab nobody looks at
+const JITTER = 1; // seconds; when a network comes back, it does so for a whole office
 const AGAIN = 1; // seconds before a snapshot is asked for once more
 
 /** What `hub.request` and `hub.subscribe` reject with; `code` as in the reply's error, or "offline", "timeout". */
@@ -36,6 +38,8 @@ export class Hub {
   #unwatch = new AbortController();
   #listeners = new Map();
   #delivery = null;
+  #user = null; // whose page this is, as text
+  #learnt = []; // cursors that were given before the start
   #wanted = new Map(); // topic -> how many asked for it
   #implied = new Set(); // topics that are served without being asked for
 
@@ -44,18 +48,20 @@ export class Hub {
   #stalledTimer;
   #code = null;
 
-  #link = null; // the connection in use or being opened: {kind, asked, connection, ready, heard, silence}
+  #link = null; // the connection in use or being opened: {kind, rung, asked, connection, ready, heard, silence}
   #candidate = null; // a better one being tried beside it
   #rung = 0;
   #failures = 0; // of this rung, in a row
   #wasLive = new Set(); // transports that have been through on this page
   #n = 0;
   #timer; // the next attempt
+  #notBefore = 0; // the server asked for it; no event of the page shortens that
   #steadyTimer;
   #settledTimer;
   #watchdog;
   #climbTimer;
-  #climbs = 0;
+  #climbAt = null; // when the best transport is tried again, whatever connections come and go until then
+  #climbs = 0; // attempts that failed
   #retriedSignIn = false;
 
   #ref = 0;
@@ -93,14 +99,23 @@ export class Hub {
     return this.#delivery?.cursor ?? null;
   }
 
-  start({ cursor = null, topics = [] } = {}) {
+  /** Every topic that is asked for or has been heard of. */
+  get topics() {
+    return [...new Set([...this.#wanted.keys(), ...(this.#delivery?.topics ?? [])])];
+  }
+
+  /** `user`: the id of the person whose page this is; anybody else's connection stops it with "stranger". */
+  start({ cursor = null, topics = [], user = null } = {}) {
     if (this.#delivery) return;
+    this.#user = user === null ? null : String(user);
     this.#delivery = new Delivery({
       cursor,
       emit: (event) => this.#tell("event", event),
       again: (reset) => this.#resetAgain(reset),
+      lost: (reset) => this.#tell("reset", reset),
     });
-    for (const topic of topics) this.#wanted.set(topic, 1);
+    for (const text of this.#learnt.splice(0)) this.#delivery.learn(text);
+    for (const topic of topics) this.#wanted.set(topic, (this.#wanted.get(topic) ?? 0) + 1);
     this.#watchThePage();
     this.#connect();
   }
@@ -123,7 +138,8 @@ export class Hub {
   subscribe(topic, cursor = null) {
     const count = this.#wanted.get(topic) ?? 0;
     this.#wanted.set(topic, count + 1);
-    if (cursor) this.#delivery.learn(cursor);
+    if (cursor && this.#delivery) this.#delivery.learn(cursor);
+    else if (cursor) this.#learnt.push(cursor);
     // Before `welcome` nothing is asked: #ready asks for what the address did not.
     if (this.#state === "live") this.#askFor(topic);
   }
@@ -155,7 +171,7 @@ export class Hub {
       return;
     }
     if (!this.#wanted.delete(topic) || this.#implied.has(topic)) return;
-    this.#delivery.forget(topic);
+    this.#delivery?.forget(topic);
     if (this.#state !== "live") return;
     this.#link.asked.delete(topic);
     if (this.#link.connection.send) this.request({ op: "unsubscribe", topic }).catch(() => {});
@@ -169,12 +185,12 @@ export class Hub {
 
   /** Keep the topic's events until its snapshot is there: call it in a listener of "reset". */
   hold(topic) {
-    this.#delivery.hold(topic);
+    this.#delivery?.hold(topic);
   }
 
   /** Hand on what came meanwhile and lies above the snapshot's cursor. */
   release(topic, cursor) {
-    this.#delivery.release(topic, cursor);
+    this.#delivery?.release(topic, cursor);
   }
 
   // Opening, and what comes in.
@@ -225,6 +241,7 @@ export class Hub {
       this.#ended(link, { code: error.code ?? 1006, retryAfter: error.retryAfter });
       return false;
     }
+    if (this.#rung !== link.rung) return true; // the network changed meanwhile: from the top
     this.#n = 0;
     // It worked here before: perhaps the server was away until a moment ago.
     if (this.#failures === TRIES && this.#wasLive.has(link.kind)) return true;
@@ -233,22 +250,22 @@ export class Hub {
     return true;
   }
 
-  #open(kind) {
-    const link = this.#newLink(kind);
+  #open(kind, rung = this.#rung) {
+    const link = this.#newLink(kind, rung);
     link.connection = OPEN[kind](this.#world, this.#query(), this.#handlers(link));
     return link;
   }
 
-  #newLink(kind) {
+  #newLink(kind, rung = this.#rung) {
     const asked = new Set(this.#wanted.keys());
-    return { kind, asked, connection: null, ready: false, heard: Date.now(), silence: null };
+    return { kind, rung, asked, connection: null, ready: false, heard: Date.now(), silence: null };
   }
 
   #query() {
     return {
       cursor: () => this.#delivery.cursor,
       wanted: () => [...this.#wanted.keys()],
-      known: () => [...new Set([...this.#wanted.keys(), ...this.#delivery.topics])],
+      known: () => this.topics,
       every: this.#world.hidden() && !this.#options.alone ? HIDDEN_PAUSE : undefined,
       path: this.#options.path,
       alone: this.#options.alone,
@@ -262,6 +279,11 @@ export class Hub {
     return {
       traffic: this.#options.traffic,
       ready: ({ silence, welcome }) => {
+        const isCurrent = this.#candidate === link || this.#link === link;
+        if (isCurrent && welcome && this.#isStranger(`user.${welcome.user?.id}`)) {
+          this.#meetStranger();
+          return;
+        }
         if (this.#candidate === link) this.#climbed(link);
         if (this.#link === link) this.#ready(link, silence, welcome);
       },
@@ -271,7 +293,7 @@ export class Hub {
       frame: current((frame) => this.#take(frame)),
       learn: current((cursor) => this.#delivery.learn(cursor)),
       end: (ending) => {
-        if (this.#candidate === link) this.#candidate = null;
+        if (this.#candidate === link) this.#climbFailed();
         else if (this.#link === link) this.#ended(link, ending);
       },
     };
@@ -279,6 +301,7 @@ export class Hub {
 
   #ready(link, silence, welcome) {
     link.ready = true;
+    this.#rung = link.rung; // `online` may have set it back while this one was being opened
     link.silence = silence;
     link.heard = Date.now();
     this.#failures = 0;
@@ -304,10 +327,34 @@ export class Hub {
     for (const topic of this.#wanted.keys()) this.#askFor(topic);
     this.#sendVisible();
     this.#tell("welcome", welcome ?? { cursor: this.cursor });
+    this.#suit();
+  }
+
+  /** Somebody may have turned to the tab, or away from it, while the connection was being opened. */
+  #suit() {
+    if (this.#state === "live" && this.#kind() !== this.#link.kind) this.#connect();
+  }
+
+  /** A topic that only another person may read: somebody else has signed in since the page was made. */
+  #isStranger(topic) {
+    return this.#user !== null && topic.startsWith("user.") && topic !== `user.${this.#user}`;
+  }
+
+  #isStrangers({ op, topic, cursor }) {
+    if (this.#user === null) return false;
+    if (op !== "heartbeat") return typeof topic === "string" && this.#isStranger(topic);
+    return [...(parseCursor(cursor)?.offsets.keys() ?? [])].some((name) => this.#isStranger(name));
+  }
+
+  /** Nothing of theirs is shown in this page, and the page has nothing more to say. */
+  #meetStranger() {
+    this.stop();
+    this.#tell("stranger", null);
   }
 
   #take(frame) {
-    if (frame.op === "event") {
+    if (this.#isStrangers(frame)) this.#meetStranger();
+    else if (frame.op === "event") {
       if (!this.#delivery.take(frame)) this.#return();
     } else if (frame.op === "heartbeat") {
       if (frame.cursor && !this.#delivery.covers(frame.cursor)) this.#return();
@@ -356,7 +403,11 @@ export class Hub {
   /** A snapshot came that cannot be gone on from. */
   #resetAgain(reset) {
     setTimeout(() => {
-      if (this.#delivery.position(reset.topic) !== undefined) this.#tell("reset", reset);
+      const offset = this.#delivery.position(reset.topic);
+      if (offset === undefined) return;
+      // Who holds it by now hears of this reset like of any other, and holds again.
+      this.#delivery.reset({ ...reset, offset, reason: "expired" });
+      this.#tell("reset", { ...reset, offset });
     }, AGAIN * 1000);
   }
 
@@ -374,7 +425,8 @@ export class Hub {
       this.#retriedSignIn = true;
       this.#connect();
     } else {
-      if (!link.ready) this.#failures += 1;
+      if (!link.ready && link.rung === this.#rung) this.#failures += 1;
+      this.#notBefore = Date.now() + leastPause(code, retryAfter) * 1000;
       const seconds = pause(code, this.#n++, this.#world.dice(), retryAfter);
       this.#setState("waiting");
       this.#timer = setTimeout(() => this.#connect(), seconds * 1000);
@@ -444,17 +496,24 @@ export class Hub {
     clearTimeout(this.#climbTimer);
     if (this.#rung === 0) {
       this.#climbs = 0;
+      this.#climbAt = null;
       return;
     }
-    const seconds = Math.min(CLIMB * 2 ** this.#climbs++, CLIMB_MOST);
-    this.#climbTimer = setTimeout(
-      () => this.#climb(),
-      seconds * 1000 * (0.75 + this.#world.dice() / 2),
-    );
+    const seconds = Math.min(CLIMB * 2 ** this.#climbs, CLIMB_MOST);
+    this.#climbAt ??= Date.now() + seconds * 1000 * (0.75 + this.#world.dice() / 2);
+    this.#climbTimer = setTimeout(() => this.#climb(), Math.max(0, this.#climbAt - Date.now()));
   }
 
+  /** What a change of connection cuts short has not failed: it is tried again on the next one. */
   #climb() {
-    if (this.#state === "live" && !this.#candidate) this.#candidate = this.#open(this.#ladder[0]);
+    if (this.#state === "live" && !this.#candidate)
+      this.#candidate = this.#open(this.#ladder[0], 0);
+  }
+
+  #climbFailed() {
+    this.#candidate = null;
+    this.#climbs += 1;
+    this.#climbAt = null;
     this.#climbLater();
   }
 
@@ -484,19 +543,25 @@ export class Hub {
     watch(page, "visibilitychange", () => {
       this.#sendVisible();
       if (!this.#world.hidden()) this.#nudge();
-      if (this.#state === "live" && this.#kind() !== this.#link.kind) this.#connect();
+      this.#suit();
     });
   }
 
-  /** A moment at which trying is worth it, whatever the back-off says. */
+  /** A moment at which trying is worth it, whatever the back-off says; what the server asked for still holds. */
   #nudge({ network = false } = {}) {
     if (network) {
       this.#rung = 0;
       this.#failures = 0;
       this.#n = 0;
     }
-    if (this.#state === "waiting" || this.#state === "signed-out") this.#connect();
-    else if (this.#state === "live") this.#probe();
+    if (this.#state === "live") this.#probe();
+    else if (this.#state === "waiting" || this.#state === "signed-out") {
+      const jitter = network ? JITTER * 1000 * this.#world.dice() : 0;
+      const left = Math.max(0, this.#notBefore - Date.now()) + jitter;
+      clearTimeout(this.#timer);
+      if (left > 0) this.#timer = setTimeout(() => this.#connect(), left);
+      else this.#connect();
+    }
   }
 
   #sendVisible() {

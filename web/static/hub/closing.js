@@ -43,8 +43,12 @@ export function backOff(n, dice) {
   return dice * Math.min(LONGEST, 0.5 * 2 ** Math.min(n, 10));
 }
 
+/** Seconds that nothing shortens, not even somebody who comes back to the tab. */
+export function leastPause(code, retryAfter = 0) {
+  return afterClose(code) === WAIT ? Math.max(PATIENCE, retryAfter) : retryAfter;
+}
+
 /** Seconds before the next attempt, with what the server asked for. */
 export function pause(code, n, dice, retryAfter = 0) {
-  const least = afterClose(code) === WAIT ? Math.max(PATIENCE, retryAfter) : retryAfter;
-  return least + backOff(n, dice);
+  return leastPause(code, retryAfter) + backOff(n, dice);
 }

@@ -6,20 +6,24 @@ const MOST_HELD = 5000;
 /**
  * What has come of each topic, so that every event is handed on once and in order.
  *
- * Knows no network. `emit(event)` gets the events; `again(reset)` is asked to fetch a snapshot once more.
+ * Knows no network. `emit(event)` gets the events; `again(reset)` is asked to fetch a snapshot once more;
+ * `lost(reset)` hears of the topics of a past epoch that the server said nothing about.
  */
 export class Delivery {
   #epoch = null;
   #epochIsOver = false; // a reset said so; the next cursor of the server names the new one
+  #renewed = new Set(); // topics that were reset since then
   #awaited = new Set(); // topics whose reset belongs to the epoch that a welcome named already
   #positions = new Map();
   #held = new Map(); // topic -> {holders, events, least, floor, useless}
   #emit;
   #again;
+  #lost;
 
-  constructor({ cursor, emit, again = () => {} }) {
+  constructor({ cursor, emit, again = () => {}, lost = () => {} }) {
     this.#emit = emit;
     this.#again = again;
+    this.#lost = lost;
     const read = parseCursor(cursor);
     if (read) {
       this.#epoch = read.epoch;
@@ -50,12 +54,16 @@ export class Delivery {
     }
     this.#epoch = epoch;
     this.#epochIsOver = false;
+    this.#renewed.clear();
     for (const [topic, offset] of Object.entries(offsets)) this.begin(topic, offset);
   }
 
   /** A topic goes on from `offset` unless its position is known. */
   begin(topic, offset) {
-    if (!this.#positions.has(topic)) this.#positions.set(topic, offset);
+    if (this.#positions.has(topic)) return;
+    this.#positions.set(topic, offset);
+    const hold = this.#held.get(topic);
+    if (hold) hold.least = offset; // what lies below never comes: the snapshot must have it
   }
 
   /** @returns {boolean} false when events are missing before this one: resume with the cursor */
@@ -76,12 +84,17 @@ export class Delivery {
   covers(text) {
     const theirs = parseCursor(text);
     if (!theirs) return true;
+    const past = new Set(this.#awaited);
     if (this.#epoch === null || this.#epochIsOver) {
+      if (this.#epochIsOver && theirs.epoch !== this.#epoch)
+        for (const topic of this.topics) if (!this.#renewed.has(topic)) past.add(topic);
       this.#epoch = theirs.epoch;
       this.#epochIsOver = false;
+      this.#renewed.clear();
     }
     if (theirs.epoch !== this.#epoch) return false;
     this.#awaited.clear();
+    for (const topic of past) if (!theirs.offsets.has(topic)) this.#lose(topic);
     for (const [topic, offset] of theirs.offsets) {
       if (offset > (this.#positions.get(topic) ?? offset)) return false;
     }
@@ -100,11 +113,21 @@ export class Delivery {
   /** The position can't be continued: go on from `offset`, whatever came before. */
   reset({ topic, offset, reason }) {
     this.#positions.set(topic, offset);
-    if (!this.#awaited.delete(topic) && reason === "epoch") this.#epochIsOver = true;
+    if (!this.#awaited.delete(topic) && reason === "epoch") {
+      this.#epochIsOver = true;
+      this.#renewed.add(topic);
+    }
     this.#held.delete(topic); // who held it hears of the reset and holds again
   }
 
+  /** Its number belonged to the past epoch, and nothing was said about the new one. */
+  #lose(topic) {
+    this.forget(topic);
+    this.#lost({ topic, offset: 0, reason: "epoch" });
+  }
+
   forget(topic) {
+    this.#awaited.delete(topic);
     this.#positions.delete(topic);
     this.#held.delete(topic);
   }
@@ -135,12 +158,14 @@ export class Delivery {
     hold.holders -= 1;
     if (hold.holders > 0) return;
     this.#held.delete(topic);
-    const position = this.#positions.get(topic) ?? 0;
+    const known = this.#positions.get(topic);
+    const position = known ?? 0;
     if (hold.useless) {
       this.#again({ topic, offset: position, reason: hold.useless });
       return;
     }
-    this.#positions.set(topic, Math.max(position, hold.floor));
+    if (known !== undefined || hold.floor > 0)
+      this.#positions.set(topic, Math.max(position, hold.floor));
     for (const event of hold.events) if (event.offset > hold.floor) this.#pass(event);
   }
 

@@ -63,7 +63,7 @@ export async function topicsOf(world, query, { signal, on }) {
 export function spread(answer, on) {
   for (const reset of answer.resets ?? []) on.frame({ ...reset, op: "reset" });
   for (const revoked of answer.revoked ?? []) on.frame({ ...asObject(revoked), op: "revoked" });
-  for (const event of answer.events) on.frame({ ...event, op: "event" });
+  for (const event of answer.events ?? []) on.frame({ ...event, op: "event" });
   for (const whisper of answer.whispers ?? []) on.frame({ ...whisper, op: "whisper" });
   on.frame({ op: "heartbeat", cursor: answer.cursor });
   on.learn(answer.cursor);

@@ -32,7 +32,7 @@ export function openPoll(world, query, on) {
 }
 
 function isEmpty({ events, resets, revoked, whispers }) {
-  return [events, resets, revoked, whispers].every((list) => list.length === 0);
+  return [events, resets, revoked, whispers].every((list) => !list?.length);
 }
 
 function repeat(world, query, on, once) {
