@@ -2,12 +2,34 @@
 
 import { gettext } from "./words.js";
 
+// The API's own `detail` is English, for whoever writes programs.
+const SENTENCES = {
+  bad_origin: () => gettext("This page is out of date. Reload it and try again."),
+  unauthorized: () => gettext("You are signed out. Sign in and try again."),
+  forbidden: () => gettext("You may not do this, or it is no longer there."),
+  not_found: () => gettext("This is no longer there, or not yours to see."),
+  conflict: () => gettext("This was changed in the meantime. Reload the page and try again."),
+  too_large: () => gettext("This is too long. Shorten it and try again."),
+  bad_request: () => gettext("This was not accepted. Check what you entered."),
+  invalid: () => gettext("This was not accepted. Check what you entered."),
+  too_many_requests: () => gettext("That was a lot at once. Wait a moment and try again."),
+  unavailable: () => gettext("The hub is busy or being restarted. Try again in a moment."),
+  internal_error: () => gettext("Something went wrong in the hub. Try again in a moment."),
+};
+
 export class ApiError extends Error {
-  constructor(status, detail, fields = {}) {
-    super(detail);
+  constructor(status, { code = "", detail, fields = {} } = {}) {
+    super(sentence(status, code) ?? detail ?? gettext("That didn’t work. Try again."));
     this.status = status;
+    this.code = code;
     this.fields = fields;
   }
+}
+
+function sentence(status, code) {
+  if (status === 0) return gettext("The hub can’t be reached. Nothing was changed; try again.");
+  const known = Object.hasOwn(SENTENCES, code) ? code : status >= 500 && "internal_error";
+  return known ? SENTENCES[known]() : undefined;
 }
 
 export const get = (path) => call("GET", path);
@@ -28,11 +50,10 @@ async function call(method, path, body) {
       cache: "no-store",
     });
   } catch {
-    throw new ApiError(0, gettext("The hub can’t be reached. Nothing was changed; try again."));
+    throw new ApiError(0);
   }
   if (response.status === 204) return {};
   const answer = await response.json().catch(() => ({}));
   if (response.ok) return answer;
-  const { detail, fields } = answer.error ?? {};
-  throw new ApiError(response.status, detail ?? gettext("That didn’t work. Try again."), fields);
+  throw new ApiError(response.status, answer.error);
 }

@@ -1,19 +1,24 @@
 /*
- * A reset means "your position can't be continued": the topic's events are held, the page fetches what it shows
- * anew, and goes on from the cursor that the snapshot was taken at. Several resets at once cost one fetch.
+ * A reset means "your position can't be continued": the page fetches what it shows anew, and goes on from the cursor
+ * that the snapshot was taken at. A snapshot replaces whole lists, which show several topics each: while it is under
+ * way the events of all of them are held, not only of the one that was reset. Several resets at once cost one fetch.
  */
 
 import { get } from "./api.js";
 import { hub } from "./client.js";
 
 const GATHER = 30; // ms: an epoch's change resets every topic at once
+const SPACING = 500; // ms from one snapshot to the next
 const PAUSE = 2000; // ms before another try, doubled up to LONGEST
 const LONGEST = 30_000;
 
 const refreshers = new Set();
-const held = new Set();
+const resets = new Set(); // topics that wait for a snapshot, however long it takes
+const held = new Set(); // these, and during a fetch every other topic of the page
 let asked = 0; // how often a fresh snapshot was asked for
 let running = false;
+let fetching = false;
+let shownAt = Number.NEGATIVE_INFINITY;
 
 /** `refresh(snapshot)` shows a fresh `GET /api/v1/dashboard`; it may fetch more and return a promise. */
 export function onSnapshot(refresh) {
@@ -21,29 +26,53 @@ export function onSnapshot(refresh) {
   return () => refreshers.delete(refresh);
 }
 
-/** Fetch and show everything anew, without a reset: what one may read has changed. */
+/** Fetch and show everything anew, without a reset: what one may read has changed, or a list has a gap. */
 export function refreshAll() {
   asked += 1;
   if (running) return;
   running = true;
-  setTimeout(run, GATHER);
+  setTimeout(run, Math.max(GATHER, shownAt + SPACING - Date.now()));
 }
 
-const isOurs = (topic) =>
-  topic.startsWith("team.") || document.body.dataset.topics.split(",").includes(topic);
+const { topics = "" } = document.body.dataset;
+const named = topics.split(",").filter(Boolean);
+
+const isOurs = (topic) => topic.startsWith("team.") || named.includes(topic);
 
 hub.on("reset", ({ topic }) => {
   if (!isOurs(topic)) return;
-  if (!held.has(topic)) hub.hold(topic);
+  hub.hold(topic); // whatever held it before was let go by the reset
   held.add(topic);
+  resets.add(topic);
   refreshAll();
 });
 
 hub.on("revoked", ({ topic }) => {
   if (!isOurs(topic)) return;
   held.delete(topic);
+  resets.delete(topic);
   refreshAll();
 });
+
+// A topic that was new to us during the fetch: the snapshot may lack what it just said.
+hub.on("event", ({ topic }) => {
+  if (fetching && isOurs(topic)) asked += 1;
+});
+
+function holdAll() {
+  for (const topic of new Set([...named, ...hub.topics.filter(isOurs)])) {
+    if (held.has(topic)) continue;
+    held.add(topic);
+    hub.hold(topic);
+  }
+}
+
+function release(list, cursor) {
+  for (const topic of list) {
+    held.delete(topic);
+    hub.release(topic, cursor);
+  }
+}
 
 async function run() {
   let pause = PAUSE;
@@ -51,18 +80,23 @@ async function run() {
   let snapshot;
   while (shown !== asked) {
     const now = asked; // a reset that comes during the fetch makes what it brings too old
+    holdAll();
+    fetching = true;
     try {
       snapshot = await get("/dashboard");
       await Promise.all([...refreshers].map((refresh) => refresh(snapshot)));
       shown = now;
     } catch {
+      fetching = false;
+      const others = [...held].filter((topic) => !resets.has(topic));
+      release(others, null); // they need not wait
       await new Promise((resolve) => setTimeout(resolve, pause));
       pause = Math.min(2 * pause, LONGEST);
     }
   }
+  fetching = false;
   running = false;
-  for (const topic of [...held]) {
-    held.delete(topic);
-    hub.release(topic, snapshot.cursor);
-  }
+  shownAt = Date.now();
+  resets.clear();
+  release([...held], snapshot.cursor);
 }

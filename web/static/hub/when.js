@@ -7,10 +7,10 @@ const HOUR = 60 * MINUTE;
 
 const { language = "en", timeZone } = document.body.dataset;
 
-const format = (options) => {
+const format = (options, zone = timeZone) => {
   const locale = language === "en" ? "en-GB" : language; // day before month, 24 hours
   try {
-    return new Intl.DateTimeFormat(locale, { ...options, timeZone: timeZone || undefined });
+    return new Intl.DateTimeFormat(locale, { ...options, timeZone: zone || undefined });
   } catch {
     return new Intl.DateTimeFormat(locale, options); // a zone that this browser does not know
   }
@@ -20,8 +20,9 @@ const CLOCK = format({ hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const EXACT = format({ dateStyle: "full", timeStyle: "medium", hourCycle: "h23" });
 const THIS_YEAR = format({ day: "numeric", month: "short" });
 const OTHER_YEAR = format({ day: "numeric", month: "short", year: "numeric" });
-const DAY = format({ weekday: "long", day: "numeric", month: "long" });
-const OLD_DAY = format({ day: "numeric", month: "long", year: "numeric" });
+// For days that are given as a date, and have no zone.
+const DAY = format({ weekday: "long", day: "numeric", month: "long" }, "UTC");
+const OLD_DAY = format({ day: "numeric", month: "long", year: "numeric" }, "UTC");
 const PARTS = format({ year: "numeric", month: "2-digit", day: "2-digit" });
 
 export const clock = (at) => CLOCK.format(at);
@@ -49,8 +50,9 @@ export function short(at, now = new Date()) {
 
 /** The heading over a day's items. */
 export function dayLabel(day, now = new Date()) {
-  if (day === dayOf(now)) return gettext("Today");
-  if (day === dayOf(new Date(now - 24 * HOUR))) return gettext("Yesterday");
-  const noon = new Date(`${day}T12:00:00Z`);
-  return (day.slice(0, 4) === dayOf(now).slice(0, 4) ? DAY : OLD_DAY).format(noon);
+  const today = dayOf(now);
+  if (day === today) return gettext("Today");
+  const at = new Date(`${day}T00:00:00Z`);
+  if (new Date(`${today}T00:00:00Z`) - at === 24 * HOUR) return gettext("Yesterday");
+  return (day.slice(0, 4) === today.slice(0, 4) ? DAY : OLD_DAY).format(at);
 }
