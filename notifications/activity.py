@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from events import log
 from events.log import LoggedEvent
-from notifications import announcements
+from notifications import announcements, model_events
 from notifications.models import Announcement
 
 _LOOKED_AT_MOST: Final = 200  # events of each topic; further back nothing is "lately"
@@ -20,6 +20,11 @@ def recent(names: Collection[str], limit: int) -> list[dict[str, Any]]:
     """The newest titled events of these topics, newest first: `{topic, offset, type, title, url, at, about}`."""
     found = _standing([event for name in names for event in _titled(name, limit)])
     return [item(event) for event in sorted(found, key=lambda each: each.at, reverse=True)[:limit]]
+
+
+def subjects() -> dict[str, str]:
+    """What the watched models are called in the reader's language, by the beginning of their events' types."""
+    return {each.type: str(each.model._meta.verbose_name) for each in model_events.every()}
 
 
 def _titled(name: str, limit: int) -> list[LoggedEvent]:

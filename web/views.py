@@ -22,7 +22,7 @@ from django.views.i18n import JavaScriptCatalog
 
 from accounts import access, audience, authenticate, profiles, sessions
 from accounts.models import ApiKey, SignIn
-from notifications import announcements, inbox
+from notifications import activity, announcements, inbox
 from notifications.errors import AnnouncementChanged, InvalidContent, NoSuchNotification
 from notifications.models import Announcement
 from web import agents
@@ -72,6 +72,7 @@ def _board(request: HttpRequest) -> dict[str, Any]:
         "snapshot": shown,
         "events_last_hour": sum(minute["count"] for minute in shown["per_minute"]),
         "may_announce": _me(request).has_perm(announcements.PERMISSION),
+        "subjects": activity.subjects(),
     }
 
 

@@ -14,6 +14,7 @@ from events import publish
 from notifications import announcements, inbox, notify
 from tests.live import live_server, newcomer
 from tests.people import PASSWORD
+from tests.web.test_links import CASES
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 SIGNED_IN = [
@@ -252,6 +253,92 @@ def test_an_announcement_is_written_changed_and_removed_under_the_eyes_of_anothe
         expect(page.locator(".post-title", has_text=title)).to_have_count(0)
 
 
+def test_the_edit_page_says_what_others_do_meanwhile_and_keeps_what_one_typed(page_for, aside):
+    page = page_for("alice")
+    aside(may_announce, page.context.user)
+    item = aside(announcements.create, page.context.user, "As opened", body="First.")
+    page.goto(f"/announcements/{item.pk}/edit/")
+    wait_until_live(page)
+    page.get_by_label("Title").fill("Mine")
+    aside(announcements.edit, item, body="Theirs, see https://example.org/why")
+    notice = page.get_by_text("Somebody changed this announcement")
+    expect(notice).to_be_visible()
+    expect(page.locator(".present").get_by_role("link")).to_have_text("https://example.org/why")
+    assert violations(page) == []
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("yours is not saved yet")).to_be_visible()
+    expect(page.get_by_label("Title")).to_have_value("Mine")
+    aside(announcements.edit, item, body="Theirs again")
+    expect(page.locator(".present")).to_contain_text("Theirs again")
+    aside(announcements.delete, item)
+    expect(page.get_by_text("This announcement was removed meanwhile")).to_be_visible()
+    expect(page.get_by_role("button", name="Save")).to_be_hidden()
+    page.get_by_role("button", name="Announce anew").click()
+    expect(page).to_have_url(re.compile("/announcements/$"))
+    expect(page.locator(".post-title", has_text="Mine").first).to_be_visible()
+
+
+def test_a_removed_announcement_leaves_the_activity_list(page_for, aside):
+    page = page_for("alice")
+    page.goto("/")
+    wait_until_live(page)
+    title = f"Taken back {page.context.user.pk}"
+    early = aside(announcements.create, page.context.user, f"{title} early")
+    rows = page.locator("hub-activity li", has_text=title)
+    expect(rows).to_have_count(1)
+    page.reload()
+    wait_until_live(page)
+    expect(rows).to_have_count(1)
+    late = aside(announcements.create, page.context.user, f"{title} late")
+    expect(rows).to_have_count(2)
+    aside(announcements.delete, early)
+    expect(rows).to_have_count(1)
+    aside(announcements.delete, late)
+    expect(rows).to_have_count(0)
+
+
+def test_back_leads_to_the_notification_before(page_for, aside):
+    page = page_for("alice")
+    for at in range(3):
+        aside(tell, page.context.user, f"Order {at}")
+    page.goto("/inbox/")
+    wait_until_live(page)
+    title = page.locator(".note-title")
+    for at in (2, 0, 1):
+        page.locator(".inbox-link", has_text=f"Order {at}").click()
+        expect(title).to_have_text(f"Order {at}")
+    page.go_back()
+    expect(title).to_have_text("Order 0")
+    page.go_back()
+    expect(title).to_have_text("Order 2")
+    page.go_forward()
+    expect(title).to_have_text("Order 0")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.locator(".note-back").click()
+    expect(page).to_have_url(re.compile("/inbox/$"))
+    expect(page.locator(".inbox-list")).to_be_visible()
+
+
+def test_the_browser_links_the_same_addresses_as_the_server(page_for):
+    page = page_for("alice")
+    page.goto("/inbox/")
+    wait_until_live(page)
+    module = page.locator("script[type=module]").get_attribute("src")
+    for text, addresses in CASES:
+        found = page.evaluate(
+            """async ([text, module]) => {
+                 const { setLinked } = await import(new URL('dom.js', new URL(module, location)));
+                 const root = document.createElement('div');
+                 root.innerHTML = '<p data-slot="body"></p>';
+                 setLinked(root, 'body', text);
+                 return [root.textContent, [...root.querySelectorAll('*')].slice(1)
+                   .map((link) => [link.tagName, link.getAttribute('href')])];
+               }""",
+            [text, module],
+        )
+        assert found == [text, [["A", address] for address in addresses]]
+
+
 def test_an_ended_session_leads_to_sign_in_and_back_to_the_same_place(context_for, aside):
     aside(one_administrator)
     context = context_for("alice")
@@ -355,6 +442,11 @@ def test_a_lost_connection_is_said_quietly_and_nothing_is_missed(page_for, aside
         expect(bar).to_be_hidden()
         server.streams.kill()
         expect(bar).to_contain_text("Reconnecting… you’ll get what you missed")
+        below = page.locator(".inbox-head").bounding_box()
+        over = bar.bounding_box()
+        assert below is not None
+        assert over is not None
+        assert over["y"] + over["height"] <= below["y"]
         aside(tell, page.context.user, "While nobody listened")
         server.streams.start()
         expect(row(page, "While nobody listened")).to_be_visible(timeout=40_000)

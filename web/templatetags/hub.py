@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from django import template
 from django.utils import formats, timezone
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.html import escape, format_html
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from notifications import activity
 from notifications.content import is_safe_url
 from notifications.models import Level
 from web import context
 
 register = template.Library()
+
+_ADDRESS: Final = re.compile(
+    r"\bhttps?://[a-z0-9][\w\-.~:/?#\[\]@!$&'()*+,;=%]*", re.ASCII | re.IGNORECASE
+)
+_OPENING: Final = {")": "(", "]": "["}
+_AFTER: Final = ".,:;!?'"
+"""What ends a sentence rather than an address. Of letters only ASCII counts: Korean particles follow without a space."""
 
 
 @register.filter
@@ -28,6 +37,34 @@ def initials(name: str) -> str:
 def safe_url(url: str) -> str:
     """An address that a link may lead to; for anything else, `javascript:` above all, nothing."""
     return url if url and is_safe_url(url) else ""
+
+
+@register.filter
+def linked(text: str) -> SafeString:
+    """The text with its http(s) addresses as links, everything else escaped (`setLinked` in the browser)."""
+    parts: list[str] = []
+    at = 0
+    for found in _ADDRESS.finditer(text):
+        url = _without_the_end_of_the_sentence(found[0])
+        if not is_safe_url(url):
+            continue
+        parts.append(escape(text[at : found.start()]))
+        parts.append(
+            format_html(
+                '<a href="{}" target="_blank" rel="nofollow noopener noreferrer">{}</a>', url, url
+            )
+        )
+        at = found.start() + len(url)
+    return mark_safe("".join([*parts, escape(text[at:])]))  # noqa: S308 - every part is escaped
+
+
+def _without_the_end_of_the_sentence(url: str) -> str:
+    """A closing bracket belongs to the address only if it was opened there."""
+    while url[-1] in _AFTER or (
+        url[-1] in ")]" and url.count(url[-1]) > url.count(_OPENING[url[-1]])
+    ):
+        url = url[:-1]
+    return url
 
 
 @register.filter
@@ -58,10 +95,13 @@ def verb(event_type: str) -> str:
 
 @register.filter
 def subject(event_type: str) -> str:
-    """What it happened to: `orders.order.created` is about an `order`; other types stand for themselves."""
+    """What it happened to: `orders.order.created` is about an `order`, by the name of the model where it is watched.
+
+    Other types stand for themselves.
+    """
     head, _dot, last = event_type.rpartition(".")
     if last in {"created", "updated", "deleted"}:
-        return head.rpartition(".")[2].replace("_", " ")
+        return activity.subjects().get(head) or head.rpartition(".")[2].replace("_", " ")
     return event_type
 
 

@@ -12,6 +12,36 @@ export function setText(root, name, text) {
   if (place) place.textContent = text ?? "";
 }
 
+const ADDRESS = /\bhttps?:\/\/[a-z0-9][\w\-.~:/?#[\]@!$&\x27()*+,;=%]*/gi;
+const OPENING = { ")": "(", "]": "[" };
+
+/** Text whose http(s) addresses are links; `linked` in `templatetags/hub.py` does the same on the server. */
+export function setLinked(root, name, text) {
+  const parts = [];
+  let at = 0;
+  for (const found of (text ?? "").matchAll(ADDRESS)) {
+    const url = withoutTheEndOfTheSentence(found[0]);
+    if (!safeLink(url)) continue;
+    const link = document.createElement("a");
+    Object.assign(link, { href: url, target: "_blank", rel: "nofollow noopener noreferrer" });
+    link.textContent = url;
+    parts.push(text.slice(at, found.index), link);
+    at = found.index + url.length;
+  }
+  slot(root, name).replaceChildren(...parts, (text ?? "").slice(at));
+}
+
+/** A closing bracket belongs to the address only if it was opened there. */
+function withoutTheEndOfTheSentence(url) {
+  let end = url;
+  const count = (sign) => end.split(sign).length;
+  for (let last = end.at(-1); ; last = end.at(-1)) {
+    const isOpen = last in OPENING && count(last) <= count(OPENING[last]);
+    if (!".,:;!?'".includes(last) && (!(last in OPENING) || isOpen)) return end;
+    end = end.slice(0, -1);
+  }
+}
+
 /** Icon, colour and word of a level; the words stand in the page (see `level_words`). */
 export function setLevel(root, level) {
   const known = LEVELS.has(level) ? level : "info";

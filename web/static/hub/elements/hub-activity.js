@@ -65,12 +65,14 @@ class HubActivity extends HTMLElement {
 
 const announcementOf = ({ type, data }) => (type.startsWith("announcement.") ? data.id : undefined);
 
-/** `orders.order.created` is an "order", "created"; other types stand for themselves. */
+/** `orders.order.created` is an "order", "created", by its name in the person's language; other types stand for themselves. */
 function inWords(type) {
   const parts = type.split(".");
   const last = parts.at(-1);
   if (!ENDINGS.has(last)) return [type, ""];
-  return [parts.at(-2).replaceAll("_", " "), document.querySelector("#verb-words").dataset[last]];
+  const subjects = JSON.parse(document.querySelector("#subjects").textContent);
+  const subject = subjects[parts.slice(0, -1).join(".")] ?? parts.at(-2).replaceAll("_", " ");
+  return [subject, document.querySelector("#verb-words").dataset[last]];
 }
 
 customElements.define("hub-activity", HubActivity);

@@ -1,6 +1,6 @@
 import { get, send } from "../api.js";
 import { hub } from "../client.js";
-import { copy, glow, setLevel, setText, setTime, slot } from "../dom.js";
+import { copy, glow, setLevel, setLinked, setText, setTime, slot } from "../dom.js";
 import { onSnapshot } from "../snapshot.js";
 import { sayError } from "./hub-toasts.js";
 
@@ -66,7 +66,7 @@ class HubAnnouncements extends HTMLElement {
     post.dataset.id = item.id;
     post.dataset.level = item.level;
     setText(post, "title", item.title);
-    setText(post, "body", item.body);
+    setLinked(post, "body", item.body);
     setText(post, "author", item.author?.name);
     setLevel(post, item.level);
     setTime(post.querySelector(".post-time"), item.at);

@@ -1,5 +1,5 @@
 import { hub } from "../client.js";
-import { setText, setTime, slot } from "../dom.js";
+import { setLinked, setText, setTime, slot } from "../dom.js";
 
 /** The page that edits an announcement: says at once when somebody else changes or removes it. */
 class HubEdit extends HTMLElement {
@@ -33,7 +33,7 @@ class HubEdit extends HTMLElement {
       return;
     }
     setText(this, "title", item.title);
-    setText(this, "body", item.body);
+    setLinked(this, "body", item.body);
     const place = slot(this, "team");
     setText(this, "team", item.team?.name ?? place.dataset.everybody);
     setText(this, "level", document.querySelector("#level-words").dataset[item.level]);

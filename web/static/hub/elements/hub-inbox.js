@@ -1,6 +1,6 @@
 import { get, send } from "../api.js";
 import { hub } from "../client.js";
-import { copy, glow, safeLink, setLevel, setText, setTime, slot } from "../dom.js";
+import { copy, glow, safeLink, setLevel, setLinked, setText, setTime, slot } from "../dom.js";
 import { onSnapshot } from "../snapshot.js";
 import { dayLabel, dayOf } from "../when.js";
 import { fillIn, gettext, ngettext } from "../words.js";
@@ -212,9 +212,8 @@ class HubInbox extends HTMLElement {
     if (focus) row?.querySelector(".inbox-link").focus();
     row?.scrollIntoView({ block: "nearest" });
     if (travel) {
-      const address = `/inbox/${id}/${this.#suffix()}`;
-      if (former === null) history.pushState({ id }, "", address);
-      else history.replaceState({ id }, "", address);
+      const toList = former === null ? 1 : history.state?.toList && history.state.toList + 1;
+      if (id !== former) history.pushState({ toList }, "", `/inbox/${id}/${this.#suffix()}`);
     }
   }
 
@@ -237,7 +236,7 @@ class HubInbox extends HTMLElement {
     note.querySelector(".note-back").href = `/inbox/${this.#suffix()}`;
     setText(note, "title", item.title);
     setText(note, "kind", item.kind);
-    setText(note, "body", item.body);
+    setLinked(note, "body", item.body);
     setText(note, "actor", item.actor?.name);
     setLevel(note, item.level);
     setTime(note.querySelector(".note-time"), item.at);
@@ -291,7 +290,7 @@ class HubInbox extends HTMLElement {
     } else if (event.target.closest(".note-back")) {
       event.preventDefault();
       const id = this.#chosen;
-      if (history.state?.id) history.back();
+      if (history.state?.toList) history.go(-history.state.toList);
       else history.replaceState(null, "", `/inbox/${this.#suffix()}`);
       this.#close();
       this.#row(id)?.querySelector(".inbox-link").focus();
