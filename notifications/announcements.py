@@ -143,7 +143,8 @@ def edit(
     team: Group | _Kept | None = KEPT,
     seen: str | None = None,
 ) -> Announcement:
-    """Change what is given. With another team the old readers see it go and the new ones see it come.
+    """Change what is given; nothing that differs is no edit. With another team the old readers see it go and the new
+    ones see it come.
 
     Whoever edits what they read some time ago gives its `version` as `seen`: AnnouncementChanged then carries the row
     that somebody else has stored since. Raises InvalidAnnouncement, or Announcement.DoesNotExist when it was deleted
@@ -151,7 +152,8 @@ def edit(
     """
     with transaction.atomic():
         row = Announcement.objects.select_for_update().get(pk=announcement.pk)
-        if seen is not None and seen != version(row):
+        before = version(row)
+        if seen is not None and seen != before:
             raise AnnouncementChanged(row)
         parts = _parts(
             row.title if title is KEPT else title,
@@ -162,8 +164,9 @@ def edit(
             setattr(row, name, value)
         if team is not KEPT:
             row.team = team
-        row.edited_at = timezone.now()
-        row.save(force_update=True)
+        if version(row) != before:
+            row.edited_at = timezone.now()
+            row.save(force_update=True)
     return row
 
 

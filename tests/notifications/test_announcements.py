@@ -85,6 +85,23 @@ def test_is_created_edited_and_deleted_for_everybody(alice):
     ]
 
 
+@pytest.mark.parametrize("changes", [{}, {"title": "Water is back", "team": None}])
+def test_an_edit_that_changes_nothing_is_no_event(
+    announcer: User, client: Client, changes: dict[str, Any]
+) -> None:
+    made = announcements.create(announcer, "Water is back")
+    before = said(topics.ANNOUNCEMENTS)
+    client.force_login(announcer)
+    answer = client.patch(
+        f"/api/v1/announcements/{made.pk}",
+        changes,
+        content_type="application/json",
+        headers={"origin": "http://testserver"},
+    )
+    assert (answer.status_code, answer.json()["edited_at"]) == (200, None)
+    assert said(topics.ANNOUNCEMENTS) == before
+
+
 def test_one_for_a_team_is_seen_by_that_team_alone(alice, bob, charlie, admin, night):
     announcements.create(alice, "for all")
     announcements.create(alice, "for the night", team=night)
