@@ -38,9 +38,16 @@ class StrictParser(Parser):
     """No lone surrogates, no NaN, no NUL: texts that a database refuses are refused before they get there."""
 
     def parse_body(self, request: HttpRequest) -> Any:
-        value = orjson.loads(request.body)
+        try:
+            value = orjson.loads(request.body)
+        except orjson.JSONDecodeError as error:
+            raise ValueError(f"{error}{_sent_as(request)}") from None
         if b"\\u0000" in request.body and _holds_nul(value):
             raise ValueError("NUL characters are not accepted")
+        if not isinstance(value, dict):
+            raise ApiError(
+                422, "The body must be a JSON object.", fields={"body": "must be an object"}
+            )
         return value
 
 
@@ -91,6 +98,8 @@ def _refused(request: HttpRequest, error: ApiError) -> HttpResponse:
 
 @api.exception_handler(HttpError)
 def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
+    if isinstance(error.__cause__, ApiError):  # of the parser, wrapped
+        return _refused(request, error.__cause__)
     if error.status_code == 400 and error.__cause__ is not None:
         return answer(400, f"The body is no JSON that we accept: {error.__cause__}.")
     return answer(error.status_code, error.message)
@@ -181,6 +190,14 @@ def _is_too_large(request: HttpRequest) -> bool:
         return True
     except RawPostDataException:
         return False
+
+
+def _sent_as(request: HttpRequest) -> str:
+    """A word to whoever sends a form: JSON is read whatever it calls itself, a form never."""
+    kind = request.content_type
+    if not kind or kind == "application/json" or kind.endswith("+json"):
+        return ""
+    return f"; it was sent as {kind[:100]}, send JSON with Content-Type: application/json"
 
 
 def _holds_nul(value: Any) -> bool:

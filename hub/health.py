@@ -154,6 +154,7 @@ def _json(body: dict[str, object], status: int = 200) -> HttpResponse:
     response = HttpResponse(json.dumps(body), content_type="application/json", status=status)
     if status == 503:
         response.headers["Retry-After"] = "2"
+        response._has_been_logged = True  # type: ignore[attr-defined] # Django would, as an error, for each question
     return response
 
 

@@ -14,8 +14,19 @@ _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CONTROL_BUT_NEWLINE: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_LONGEST_BLAME: Final = 200
 _TOKEN: Final = re.compile(r"([?&]token=|/password/reset/[^/\s]+/)[^&\s'\"/<>]+")
 """One-time links: who reads the log must not be able to use them."""
+
+
+class WithoutTrace(logging.Filter):
+    """For what somebody else did wrong, a foreign Host header say: one short line, as a warning."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.exc_info = record.exc_text = None
+        record.msg, record.args = record.getMessage()[:_LONGEST_BLAME], ()
+        return True
 
 
 class Json(logging.Formatter):

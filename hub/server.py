@@ -7,6 +7,7 @@
 - Daphne buffers without limit what a client does not read. Here every connection has a `Flow` in its scope that says
   when the transport's buffer is full, by Twisted's own producer interface.
 - A body over Django's own limit is answered 413 without being kept.
+- Forms are left to Django: one that can't be read gets an answer.
 - On SIGTERM every socket is closed with 4012 before the applications are cancelled.
 """
 
@@ -113,6 +114,10 @@ class HubRequest(WebRequest):  # type: ignore[misc]
 
     received = 0
     too_large = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Twisted would read forms, which nobody asks it for, and cut off whoever sends one it can't read.
+        super().__init__(*args, **kwargs, parsePOSTFormSubmission=False)
 
     def gotLength(self, length: int | None) -> None:
         self.too_large = length is not None and length > settings.DATA_UPLOAD_MAX_MEMORY_SIZE
@@ -239,9 +244,9 @@ def main() -> int:
     )
     chosen = parser.parse_args()
     endpoint = (
-        f"unix:{quoteStringArgument(chosen.unix)}"
+        f"unix:{quoteStringArgument(chosen.unix)}"  # type: ignore[no-untyped-call]
         if chosen.unix
-        else f"tcp:port={chosen.port}:interface={quoteStringArgument(chosen.host)}"
+        else f"tcp:port={chosen.port}:interface={quoteStringArgument(chosen.host)}"  # type: ignore[no-untyped-call]
     )
     try:
         epoch.check_mirror()  # before anybody can publish into a log that went back in time

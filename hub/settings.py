@@ -202,11 +202,13 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"json": {"()": "hub.logs.Json"}, "text": {"()": "hub.logs.Text"}},
+    "filters": {"without_trace": {"()": "hub.logs.WithoutTrace"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": HUB_LOG}},
     "root": {"handlers": ["console"], "level": HUB_LOG_LEVEL},
     "loggers": {
         "django": {"level": "WARNING", "handlers": [], "propagate": True},
         "django.server": {"level": "WARNING", "handlers": [], "propagate": True},
+        "django.security.DisallowedHost": {"filters": ["without_trace"]},
         "daphne": {"level": "WARNING"},
         "celery": {"level": "WARNING"},
         "kombu": {"level": "WARNING"},

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.templatetags.static import static
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
+
+
+def _favicon(request: HttpRequest) -> HttpResponse:
+    return redirect(static("hub/favicon.svg"))
+
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("hub.api")),
@@ -12,6 +20,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/password_change/", RedirectView.as_view(pattern_name="password_change")),
     path("admin/", admin.site.urls),
     path("accounts/", include("web.account_urls")),
+    path("favicon.ico", _favicon),  # asked for where a page names none, as the admin's do
     path("", include("web.urls")),
 ]
 

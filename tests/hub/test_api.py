@@ -94,6 +94,25 @@ def test_json_that_is_no_object_is_422(alice: User, body: bytes) -> None:
     refused(Caller(user=alice).ask("POST", "/events", body), 422, "invalid")
 
 
+@pytest.mark.parametrize("body", [b'"title"', b"[1]", b"null"])
+def test_a_body_that_is_no_object_is_told_so(admin: User, body: bytes) -> None:
+    error = refused(Caller(user=admin).ask("POST", "/announcements", body), 422, "invalid")
+    assert error["fields"] == {"body": "must be an object"}
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data", "application/x-www-form-urlencoded"])
+def test_a_form_is_refused_and_json_is_read_whatever_it_calls_itself(
+    admin: User, key_of: Any, kind: str
+) -> None:
+    def post(body: bytes) -> Any:
+        headers = {"authorization": f"Bearer {key_of(admin)}"}
+        return Client().generic("POST", "/api/v1/announcements", body, kind, headers=headers)
+
+    error = refused(post(b"title=a"), 400, "bad_request")
+    assert f"sent as {kind}" in error["detail"] and "application/json" in error["detail"]
+    assert post(b'{"title": "a"}').json()["title"] == "a"
+
+
 def test_what_does_not_validate_names_its_fields(alice: User) -> None:
     error = refused(
         Caller(user=alice).ask(

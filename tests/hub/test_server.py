@@ -43,6 +43,31 @@ def test_a_huge_body_is_refused_without_being_kept():
         assert httpx.get(f"{server.url}/healthz").status_code == 200
 
 
+def test_a_form_that_cannot_be_read_is_answered_by_the_api():
+    with live_server("daphne") as server:
+        for path in ["/api/v1/events", "/api/v1/inbox/read", "/api/v1/nowhere"]:
+            answer = httpx.post(
+                f"{server.url}{path}",
+                content=b"x=1",
+                headers={"Content-Type": "multipart/form-data", "Authorization": "Bearer none"},
+            )
+            assert answer.status_code in {401, 404}, answer.text
+            assert answer.json()["error"]["detail"]
+
+
+def test_a_foreign_host_is_one_short_line_and_readiness_none():
+    with live_server("daphne", static=True) as server:
+        said = len(server.said())
+        answer = httpx.get(f"{server.url}/accounts/login/", headers={"Host": "evil.example"})
+        assert answer.status_code == 400
+        httpx.get(f"{server.url}/readyz")  # 503: there is no worker
+        httpx.get(f"{server.url}/healthz")
+        lines = server.said()[said:].splitlines()
+        assert len(lines) == 1, lines
+        assert "evil.example" in lines[0] and '"warning"' in lines[0]
+        assert "Traceback" not in lines[0]
+
+
 def test_a_body_without_end_is_cut():
     with live_server("daphne") as server:
         host, port = server.host.split(":")

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.templatetags.static import static
+from django.test import Client
 
 from hub import static_files
 
@@ -47,6 +49,11 @@ def test_modules_import_each_other_by_hashed_names(tmp_path: Path) -> None:
         ):
             assert re.search(r"\.[0-9a-f]{12}\.js$", target), f"{path.name} imports {target}"
             assert (path.parent / target).exists()
+
+
+def test_whoever_asks_for_favicon_ico_is_led_to_the_icon(client: Client) -> None:
+    answer = client.get("/favicon.ico")
+    assert (answer.status_code, answer.headers["Location"]) == (302, static("hub/favicon.svg"))
 
 
 def test_every_import_ends_with_a_semicolon() -> None:

@@ -50,6 +50,10 @@ class Command(BaseCommand):
     requires_system_checks = []
     requires_migrations_checks = False
 
+    _asked_at: float | None = None
+    """When somebody asked us to stop."""
+    _at_once = False
+
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--port", type=int, default=settings.HUB_PORT)
         parser.add_argument("--host", default=settings.HUB_BIND)
@@ -58,8 +62,6 @@ class Command(BaseCommand):
         began = time.monotonic()
         logging.disable(logging.INFO)  # the children have their own
         self._mouth = threading.Lock()
-        self._asked_at: float | None = None
-        self._at_once = False
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._stop_soon)
         children: list[Child] = []
