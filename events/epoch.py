@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import secrets
+import socket
 from pathlib import Path
 from typing import Final
 
@@ -61,7 +62,7 @@ def write_mirror() -> None:
     known = _read_mirror()
     if known.get(value, -1) >= given:
         return
-    draft = _path().with_name(f"heads.json.{os.getpid()}")
+    draft = _path().with_name(f"heads.json.{socket.gethostname()}.{os.getpid()}")
     try:
         draft.write_text(json.dumps({**known, value: given}), encoding="utf-8")
         draft.replace(_path())
