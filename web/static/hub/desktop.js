@@ -5,26 +5,60 @@
 
 import { hub } from "./client.js";
 import { safeLink } from "./dom.js";
+import { fillIn, ngettext } from "./words.js";
 
 const SWITCH = "hub.browser-notifications"; // in localStorage: "on" or "off", for this browser
 const LOOKED_AT = "hub-looked-at"; // a lock that every visible tab shares
+const UNSUPPORTED = "unsupported"; // in place of "on" where the browser has the name and not the thing
 const HOLD = 5000; // ms: slower tabs have seen the event by then
+const FRESH = 60_000; // ms; what is older comes after a sleep, with all the others of the night
+const GATHER = 2000; // ms: until the night's are all here
 
-export const isPossible = () => "Notification" in globalThis && "locks" in navigator;
+export const isPossible = () =>
+  "Notification" in globalThis &&
+  "locks" in navigator &&
+  localStorage.getItem(SWITCH) !== UNSUPPORTED;
 
 export const isOn = () =>
-  localStorage.getItem(SWITCH) !== "off" && Notification.permission === "granted";
+  isPossible() && localStorage.getItem(SWITCH) !== "off" && Notification.permission === "granted";
 
 export const turn = (on) => localStorage.setItem(SWITCH, on ? "on" : "off");
 
 let letGo = null; // of the lock, while visible
+let late = []; // what came with the night's others
 
 if (isPossible()) {
   holdWhileVisible();
   document.addEventListener("visibilitychange", holdWhileVisible);
   hub.on("event", ({ type, data }) => {
-    if (type === "notification.created" && document.hidden && isOn()) offer(data);
+    if (type === "notification.created" && document.hidden && isOn()) arrived(data);
   });
+}
+
+/** Chrome for Android has the constructor and throws when it is called. Before the permission, nothing is shown. */
+export function turnOffIfUnsupported() {
+  try {
+    new Notification("Hub", { silent: true }).close();
+  } catch {
+    localStorage.setItem(SWITCH, UNSUPPORTED);
+  }
+}
+
+function arrived(item) {
+  if (Date.now() - Date.parse(item.at) < FRESH) {
+    offer(`hub-${item.id}`, () => show(item));
+    return;
+  }
+  if (!late.length) setTimeout(offerLate, GATHER);
+  late.push(item);
+}
+
+function offerLate() {
+  const items = late;
+  late = [];
+  if (!document.hidden) return;
+  if (items.length === 1) offer(`hub-${items[0].id}`, () => show(items[0]));
+  else offer("hub-late", () => showLate(items.length));
 }
 
 function holdWhileVisible() {
@@ -39,21 +73,41 @@ function holdWhileVisible() {
   }
 }
 
-async function offer(item) {
+async function offer(name, showIt) {
   const { held } = await navigator.locks.query();
-  if (held.some(({ name }) => name === LOOKED_AT)) return;
-  await navigator.locks.request(`hub-notify-${item.id}`, { ifAvailable: true }, async (lock) => {
+  if (held.some((lock) => lock.name === LOOKED_AT)) return;
+  await navigator.locks.request(`notify-${name}`, { ifAvailable: true }, async (lock) => {
     if (!lock) return;
-    show(item);
+    showIt();
     await new Promise((resolve) => setTimeout(resolve, HOLD));
   });
 }
 
-function show(item) {
-  const shown = new Notification(item.title, { body: item.body, tag: `hub-${item.id}` });
+function show({ id, title, body, url }) {
+  put(title, { body, tag: `hub-${id}` }, safeLink(url) || `/inbox/${id}/`);
+}
+
+function showLate(count) {
+  const title = fillIn(
+    ngettext("%(count)d new notification", "%(count)d new notifications", count),
+    {
+      count,
+    },
+  );
+  put(title, { tag: "hub-late" }, "/inbox/");
+}
+
+function put(title, options, address) {
+  let shown;
+  try {
+    shown = new Notification(title, options);
+  } catch {
+    localStorage.setItem(SWITCH, UNSUPPORTED);
+    return;
+  }
   shown.addEventListener("click", () => {
     window.focus();
-    location.assign(safeLink(item.url) || `/inbox/${item.id}/`);
+    location.assign(address);
     shown.close();
   });
 }

@@ -35,9 +35,10 @@ class HubKeys extends HTMLElement {
       return;
     const dialog = this.querySelector("dialog");
     if (event.key === "?" || (event.code === "Slash" && event.shiftKey)) {
-      event.preventDefault();
       if (dialog.open) dialog.close();
+      else if (document.querySelector("dialog[open]")) return;
       else dialog.showModal();
+      event.preventDefault();
       return;
     }
     if (document.querySelector("dialog[open]")) return;

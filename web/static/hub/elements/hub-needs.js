@@ -4,11 +4,13 @@ import { copy, glow, setLevel, setText, setTime, slot } from "../dom.js";
 import { onSnapshot } from "../snapshot.js";
 
 const MOST = 8;
+const PAUSE = 300; // ms between two fetches of what moves up
 
 /** The newest unread notifications; the rest is a link away. */
 class HubNeeds extends HTMLElement {
   #unread = 0;
   #news = 0; // events so far: an answer older than one of them is fetched again
+  #refilling = false;
   #offs = [];
 
   connectedCallback() {
@@ -38,15 +40,22 @@ class HubNeeds extends HTMLElement {
     if (this.#rows().length < Math.min(MOST, this.#unread)) this.#refill();
   }
 
+  /** One at a time, however many are read at once. */
   async #refill() {
-    const news = this.#news;
+    if (this.#refilling) return;
+    this.#refilling = true;
     try {
-      const { items, unread } = await get(`/inbox?state=unread&limit=${MOST}`);
-      if (news === this.#news) this.#showAll(items, unread);
-      else this.#refill();
+      for (let isShown = false; !isShown && this.isConnected; ) {
+        await new Promise((resolve) => setTimeout(resolve, PAUSE));
+        const news = this.#news;
+        const { items, unread } = await get(`/inbox?state=unread&limit=${MOST}`);
+        isShown = news === this.#news;
+        if (isShown) this.#showAll(items, unread);
+      }
     } catch {
       // The next event, or the snapshot after a reset, tries again.
     }
+    this.#refilling = false;
   }
 
   #rows() {
@@ -54,6 +63,7 @@ class HubNeeds extends HTMLElement {
   }
 
   #showAll(items, unread) {
+    this.#news += 1;
     this.#unread = unread;
     this.querySelector("ol").replaceChildren();
     for (const item of items) this.#add(item);

@@ -2,7 +2,7 @@ import { hub } from "../client.js";
 import { safeLink } from "../dom.js";
 import { fillIn, gettext, ngettext } from "../words.js";
 
-const STAYS = 7000; // ms; longer while pointed at or focused
+const STAYS = 7000; // ms; longer while pointed at or focused; errors stay until they are closed
 const MOST = 3; // at once; what comes beyond that is counted in one toast
 
 /** Says what arrived, without taking the focus: politely, errors at once. */
@@ -12,6 +12,7 @@ class HubToasts extends HTMLElement {
   #assertive;
   #more = 0;
   #moreToast = null;
+  #cameFrom = null; // what had the focus before a toast did
 
   connectedCallback() {
     this.#polite = this.#region("status");
@@ -28,7 +29,11 @@ class HubToasts extends HTMLElement {
 
   /** A fault of something that was asked for here. */
   error(text) {
-    this.#assertive.append(this.#toast({ title: text, level: "error" }));
+    const same = [...this.#assertive.children].find(({ dataset }) => dataset.text === text);
+    same?.remove(); // said again, not twice
+    const toast = this.#toast({ title: text, level: "error" }, { stays: true });
+    toast.dataset.text = text;
+    this.#assertive.append(toast);
   }
 
   #arrived(item) {
@@ -45,15 +50,16 @@ class HubToasts extends HTMLElement {
     );
     if (this.#moreToast) this.#moreToast.querySelector("a").textContent = title;
     else {
-      this.#moreToast = this.#toast({ title, level: "info", href: "/inbox/" }, () => {
+      const gone = () => {
         this.#moreToast = null;
         this.#more = 0;
-      });
+      };
+      this.#moreToast = this.#toast({ title, level: "info", href: "/inbox/" }, { gone });
       this.#polite.append(this.#moreToast);
     }
   }
 
-  #toast({ title, body = "", level = "info", href = "" }, gone = () => {}) {
+  #toast({ title, body = "", level = "info", href = "" }, { gone, stays = false } = {}) {
     const toast = document.createElement("div");
     toast.className = "toast";
     const words = document.createElement("div");
@@ -70,13 +76,29 @@ class HubToasts extends HTMLElement {
     let timer;
     const leave = () => {
       clearTimeout(timer);
-      if (toast.isConnected) gone();
+      if (!toast.isConnected) return;
+      gone?.();
+      const hadFocus = toast.contains(document.activeElement);
       toast.remove();
+      if (hadFocus) this.#focusNext();
     };
+    const holds = { pointer: false, focus: false };
     const wait = () => {
       clearTimeout(timer);
-      timer = setTimeout(leave, STAYS);
+      if (!stays && !holds.pointer && !holds.focus) timer = setTimeout(leave, STAYS);
     };
+    const watch = (name, what, value) =>
+      toast.addEventListener(name, () => {
+        holds[what] = value;
+        wait();
+      });
+    watch("pointerenter", "pointer", true);
+    watch("pointerleave", "pointer", false);
+    watch("focusin", "focus", true);
+    watch("focusout", "focus", false);
+    toast.addEventListener("focusin", ({ relatedTarget }) => {
+      if (relatedTarget && !this.contains(relatedTarget)) this.#cameFrom = relatedTarget;
+    });
     const close = document.createElement("button");
     close.type = "button";
     close.className = "button button-plain button-icon";
@@ -87,11 +109,16 @@ class HubToasts extends HTMLElement {
     mark.className = `level level-${level}`;
     mark.append(icon(level));
     toast.append(mark, words, close);
-    for (const enter of ["pointerenter", "focusin"])
-      toast.addEventListener(enter, () => clearTimeout(timer));
-    for (const exit of ["pointerleave", "focusout"]) toast.addEventListener(exit, wait);
     wait();
     return toast;
+  }
+
+  /** Whoever closes by keyboard goes on with the next one, then where they came from. */
+  #focusNext() {
+    const next = this.querySelector(".toast button");
+    if (next) next.focus();
+    else if (this.#cameFrom?.isConnected) this.#cameFrom.focus();
+    else document.querySelector("#main")?.focus();
   }
 
   #region(role) {

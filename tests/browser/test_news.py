@@ -1,0 +1,200 @@
+"""What the live elements do at odd moments: another person's sign-in, a night's sleep, a flood of marks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+from notifications import inbox, notify
+from tests.live import Aside, cookies_of, newcomer
+
+PageFor = Callable[..., Page]
+
+# Stands in for the browser's own; `hide()` makes the tab one that nobody looks at.
+NOTIFICATIONS = """
+globalThis.shown = [];
+globalThis.Notification = class extends EventTarget {
+  static permission = 'granted';
+  constructor(title) { super(); shown.push(title); }
+  close() {}
+};
+globalThis.hide = () => {
+  Object.defineProperty(document, 'hidden', { value: true });
+  document.dispatchEvent(new Event('visibilitychange'));
+};
+"""
+
+
+def wait_until_live(page: Page) -> None:
+    page.wait_for_selector("html[data-link=live]", state="attached")
+
+
+def tell(user: Any, title: str, **more: Any) -> None:
+    notify(to=user, kind="orders.late", title=title, **more)
+
+
+def read_all_one_by_one(user: Any) -> None:
+    for item in inbox.page(user, limit=60).items:
+        inbox.mark(user, item["id"], True)
+
+
+def until(page: Page, holds: str) -> None:
+    """As `wait_for_function`, which the pages' CSP forbids."""
+    for _ in range(100):
+        if page.evaluate(holds):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(holds)
+
+
+def later(page: Page, minutes: int) -> None:
+    """The browser's clock goes on: what was told a moment ago is old to it."""
+    page.evaluate(
+        "(ms) => { const now = Date.now; Date.now = () => now.call(Date) + ms; }", minutes * 60_000
+    )
+
+
+def test_a_page_does_not_go_on_as_the_person_who_signed_in_elsewhere(
+    page_for: PageFor, aside: Aside
+):
+    page = page_for("alice")
+    page.goto("/inbox/")
+    wait_until_live(page)
+    bob = aside(newcomer, "bob")
+    aside(tell, bob, "For bob alone")
+    base = page.evaluate("location.origin")
+    cookies = aside(cookies_of, bob)
+    page.context.add_cookies([{"name": n, "value": v, "url": base} for n, v in cookies.items()])
+    page.evaluate(
+        """() => { for (const name of ['pagehide', 'pageshow'])
+             dispatchEvent(new PageTransitionEvent(name, { persisted: true })); }"""
+    )
+    expect(page.locator("body")).to_have_attribute("data-user", str(bob.pk))
+    expect(page.locator(".inbox-row")).to_contain_text("For bob alone")
+    wait_until_live(page)
+
+
+def test_fifty_marks_cost_the_dashboard_few_requests(page_for: PageFor, aside: Aside):
+    page = page_for("alice")
+    user = page.context.user  # type: ignore[attr-defined]
+    for at in range(50):
+        aside(tell, user, f"Order {at}")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto("/")
+    wait_until_live(page)
+    expect(page.locator("hub-needs li")).to_have_count(8)
+    aside(read_all_one_by_one, user)
+    expect(page.locator("hub-needs li")).to_have_count(0, timeout=15_000)
+    refills = [url for url in asked if "/api/v1/inbox" in url]
+    assert len(refills) < 20, len(refills)
+
+
+def test_after_a_night_one_notification_says_how_many_came(page_for: PageFor, aside: Aside):
+    page = page_for("alice")
+    page.add_init_script(NOTIFICATIONS)
+    page.goto("/settings/")
+    wait_until_live(page)
+    page.evaluate("hide()")
+    user = page.context.user  # type: ignore[attr-defined]
+    aside(tell, user, "Fresh")
+    until(page, "shown.length === 1")
+    later(page, 10)
+    for at in range(5):
+        aside(tell, user, f"Of the night {at}")
+    until(page, "shown.length === 2")
+    page.wait_for_timeout(500)
+    assert page.evaluate("shown") == ["Fresh", "5 new notifications"]
+
+
+def test_a_browser_that_only_has_the_name_is_told_apart(page_for: PageFor, aside: Aside):
+    page = page_for("alice", permissions=["notifications"])
+    page.add_init_script(
+        NOTIFICATIONS.replace("super();", "super(); throw new TypeError('Illegal constructor');")
+    )
+    page.goto("/settings/")
+    wait_until_live(page)
+    expect(page.locator("[data-when=on]")).to_be_visible()
+    page.evaluate("hide()")
+    aside(tell, page.context.user, "Not seen")  # type: ignore[attr-defined]
+    until(page, "localStorage['hub.browser-notifications'] === 'unsupported'")
+    page.reload()
+    expect(page.locator("[data-when=unsupported]")).to_be_visible()
+    expect(page.locator("[data-when=on]")).to_be_hidden()
+
+
+def test_errors_stay_until_closed_and_the_focus_goes_back(page_for: PageFor):
+    page = page_for("alice")
+    page.goto("/settings/")
+    wait_until_live(page)
+    page.clock.install()
+    link = page.locator(".rail-link").first
+    link.focus()
+    for text in ("First", "Second", "Second"):
+        page.evaluate("(text) => document.querySelector('hub-toasts').error(text)", text)
+    page.clock.run_for(60_000)
+    toasts = page.locator(".toast")
+    expect(toasts).to_have_count(2)
+    toasts.first.get_by_role("button").focus()
+    page.keyboard.press("Enter")
+    expect(toasts).to_have_count(1)
+    expect(toasts.get_by_role("button")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(toasts).to_have_count(0)
+    expect(link).to_be_focused()
+
+
+def test_a_toast_waits_for_whoever_is_in_it(page_for: PageFor, aside: Aside):
+    page = page_for("alice")
+    page.goto("/settings/")
+    wait_until_live(page)
+    page.clock.install()
+    aside(tell, page.context.user, "Late")  # type: ignore[attr-defined]
+    toast = page.locator(".toast")
+    toast.get_by_role("button").focus()
+    toast.hover()
+    page.mouse.move(1, 1)
+    page.clock.run_for(30_000)
+    expect(toast).to_have_count(1)
+    page.locator(".rail-link").first.focus()
+    page.clock.run_for(10_000)
+    expect(toast).to_have_count(0)
+
+
+def test_the_list_of_keys_opens_over_no_other_dialog(page_for: PageFor):
+    page = page_for("alice")
+    page.goto("/settings/")
+    wait_until_live(page)
+    keys = page.locator("dialog.keys")
+    page.keyboard.press("Shift+Slash")
+    expect(keys).to_be_visible()
+    page.keyboard.press("Shift+Slash")
+    expect(keys).to_be_hidden()
+    page.evaluate("() => document.body.appendChild(document.createElement('dialog')).showModal()")
+    page.keyboard.press("Shift+Slash")
+    expect(keys).to_be_hidden()
+
+
+def test_a_korean_reader_is_refused_in_korean(page_for: PageFor):
+    page = page_for("alice", locale="ko-KR")
+    page.route(
+        re.compile("/api/v1/inbox/"),
+        lambda route: route.fulfill(
+            status=429,
+            json={"error": {"code": "too_many_requests", "detail": "Too many at once."}},
+        ),
+    )
+    page.goto("/inbox/")
+    wait_until_live(page)
+    module = page.locator("script[type=module]").get_attribute("src")
+    said = page.evaluate(
+        """async (module) => {
+             const { send } = await import(new URL('api.js', new URL(module, location)));
+             return send('POST', '/inbox/read', { up_to: 1 }).catch((error) => error.message);
+           }""",
+        module,
+    )
+    assert said.startswith("한꺼번에 요청이 너무 많았어요")
