@@ -278,6 +278,22 @@ def test_the_edit_page_says_what_others_do_meanwhile_and_keeps_what_one_typed(pa
     expect(page.locator(".post-title", has_text="Mine").first).to_be_visible()
 
 
+def test_a_one_time_link_in_the_admin_is_copied_by_a_button(context_for, aside):
+    context = context_for(
+        aside(newcomer, "admin", is_superuser=True, is_staff=True),
+        permissions=["clipboard-read", "clipboard-write"],
+    )
+    page = context.new_page()
+    page.goto(f"/admin/auth/user/{aside(newcomer, 'bob').pk}/invitation/")
+    page.get_by_role("button", name="Make a link").click()
+    link = page.get_by_label("One-time link")
+    width = link.bounding_box()["width"]
+    assert width > 600
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == link.input_value()
+
+
 def test_a_removed_announcement_leaves_the_activity_list(page_for, aside):
     page = page_for("alice")
     page.goto("/")
