@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from django.contrib.auth.models import Permission
 from playwright.sync_api import Page, expect
 
 from notifications import inbox, notify
@@ -34,6 +35,10 @@ def wait_until_live(page: Page) -> None:
 
 def tell(user: Any, title: str, **more: Any) -> None:
     notify(to=user, kind="orders.late", title=title, **more)
+
+
+def may_announce(user: Any) -> None:
+    user.user_permissions.add(Permission.objects.get(codename="announce"))
 
 
 def read_all_one_by_one(user: Any) -> None:
@@ -198,3 +203,51 @@ def test_a_korean_reader_is_refused_in_korean(page_for: PageFor):
         module,
     )
     assert said.startswith("한꺼번에 요청이 너무 많았어요")
+
+
+def test_the_title_follows_what_is_open(page_for: PageFor, aside: Aside):
+    page = page_for("alice")
+    aside(tell, page.context.user, "Order 7")  # type: ignore[attr-defined]
+    page.goto("/inbox/")
+    wait_until_live(page)
+    expect(page).to_have_title("(1) Inbox · Hub")
+    page.locator(".inbox-link").click()
+    expect(page).to_have_title("Order 7 · Hub")
+    page.go_back()
+    expect(page).to_have_title("Inbox · Hub")
+
+
+def test_a_draft_is_nobody_elses(page_for: PageFor, aside: Aside):
+    page = page_for("alice")
+    aside(may_announce, page.context.user)  # type: ignore[attr-defined]
+    page.goto("/announcements/")
+    wait_until_live(page)
+    page.locator(".compose summary").click()
+    page.locator(".compose [name=title]").fill("Not yet said")
+    page.reload()
+    expect(page.locator(".compose [name=title]")).to_have_value("Not yet said")
+    bob = aside(newcomer, "bob")
+    aside(may_announce, bob)
+    base = page.evaluate("location.origin")
+    cookies = aside(cookies_of, bob)
+    page.context.add_cookies([{"name": n, "value": v, "url": base} for n, v in cookies.items()])
+    page.reload()
+    wait_until_live(page)
+    expect(page.locator(".compose [name=title]")).to_have_value("")
+
+
+def test_a_second_click_on_copy_gives_the_button_its_word_back(page_for: PageFor):
+    page = page_for("alice", permissions=["clipboard-read", "clipboard-write"])
+    page.goto("/settings/")
+    page.get_by_text("Make an API key").click()
+    page.get_by_label("What is it for?").fill("Backup")
+    page.get_by_role("button", name="Make the key").click()
+    wait_until_live(page)
+    word = page.locator('hub-copy [data-slot="word"]')
+    before = word.inner_text()
+    button = page.locator("hub-copy button")
+    button.click()
+    expect(word).not_to_have_text(before)
+    button.click()
+    page.wait_for_timeout(2500)
+    expect(word).to_have_text(before)

@@ -3,8 +3,6 @@
 let base = document.title;
 let unread = Number(document.body.dataset.unread ?? 0);
 
-export const unreadCount = () => unread;
-
 export function setTitle(text) {
   base = `${text} · Hub`;
   show();

@@ -1,11 +1,12 @@
 import { get, send } from "../api.js";
 import { hub } from "../client.js";
 import { copy, glow, setLevel, setLinked, setText, setTime, slot } from "../dom.js";
-import { onSnapshot } from "../snapshot.js";
+import { onSnapshot, refreshAll } from "../snapshot.js";
 import { sayError } from "./hub-toasts.js";
 
 const PAGE = 30;
-const DRAFT = "hub.announcement"; // sessionStorage: survives signing in again
+// In sessionStorage: survives signing in again, and is nobody else's.
+const DRAFT = `hub.announcement.${document.body.dataset.user}`;
 
 /** The live blog. On the dashboard the newest few, in brief; on its page also written, edited and removed. */
 class HubAnnouncements extends HTMLElement {
@@ -95,17 +96,7 @@ class HubAnnouncements extends HTMLElement {
     if (!post) return;
     post.remove();
     this.#showEmpty();
-    if (this.dataset.most) this.#refill();
-  }
-
-  /** One of the few is gone: the next older one moves up. */
-  async #refill() {
-    try {
-      const { items } = await get(`/announcements?limit=${this.#most()}`);
-      for (const item of items) if (!this.#post(item.id)) this.#show(item);
-    } catch {
-      // It is there at the next look.
-    }
+    if (this.dataset.most) refreshAll(); // the next older one moves up
   }
 
   #showEmpty() {

@@ -4,8 +4,12 @@ const BACK = 2000; // ms
 
 /** A button that copies the text beside it. */
 class HubCopy extends HTMLElement {
+  #before; // the button's own word
+  #timer;
+
   connectedCallback() {
     const button = this.querySelector("button");
+    this.#before ??= this.querySelector('[data-slot="word"]').textContent;
     if (!navigator.clipboard) return;
     button.hidden = false;
     button.addEventListener("click", this.#copy);
@@ -18,7 +22,6 @@ class HubCopy extends HTMLElement {
   #copy = async () => {
     const text = this.querySelector('[data-slot="text"]');
     const word = this.querySelector('[data-slot="word"]');
-    const before = word.textContent;
     try {
       await navigator.clipboard.writeText(text.textContent);
       word.textContent = gettext("Copied");
@@ -26,8 +29,9 @@ class HubCopy extends HTMLElement {
       getSelection().selectAllChildren(text);
       word.textContent = gettext("Selected: copy it");
     }
-    setTimeout(() => {
-      word.textContent = before;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      word.textContent = this.#before;
     }, BACK);
   };
 }

@@ -1,7 +1,8 @@
 import { get, send } from "../api.js";
 import { hub } from "../client.js";
 import { copy, glow, safeLink, setLevel, setLinked, setText, setTime, slot } from "../dom.js";
-import { onSnapshot } from "../snapshot.js";
+import { onSnapshot, refreshAll } from "../snapshot.js";
+import { setTitle } from "../title.js";
 import { dayLabel, dayOf } from "../when.js";
 import { fillIn, gettext, ngettext } from "../words.js";
 import { sayError } from "./hub-toasts.js";
@@ -87,7 +88,7 @@ class HubInbox extends HTMLElement {
   #setRead(id, read) {
     const item = this.#items.get(id);
     if (!item) {
-      if (!read && this.#state === "unread") this.#reload().catch(() => {});
+      if (!read && this.#state === "unread") refreshAll();
       return;
     }
     item.read = read;
@@ -248,6 +249,7 @@ class HubInbox extends HTMLElement {
     pane.replaceChildren(note);
     pane.scrollTop = 0;
     this.classList.add("inbox-open");
+    setTitle(item.title);
     this.#showMark(item);
   }
 
@@ -264,6 +266,7 @@ class HubInbox extends HTMLElement {
     for (const row of this.#rows()) this.#markChosen(row, false);
     this.#leaveUnread(former);
     this.classList.remove("inbox-open");
+    setTitle(gettext("Inbox"));
     const none = document.createElement("p");
     none.className = "inbox-none quiet";
     none.textContent = gettext("Choose a notification to read it here.");
