@@ -273,6 +273,22 @@ def test_ctrl_c_ends_it_in_time_when_nobody_listens_any_more(start: Callable[...
     assert up.processes() == {}
 
 
+def test_ctrl_c_ends_it_in_time_on_a_busy_machine(start: Callable[..., Up]) -> None:
+    up = start()
+    up.wait_for("Ctrl-C")
+    busy = [sys.executable, "-c", "while True: pass"]
+    crowd = [subprocess.Popen(busy) for _ in range(3 * (os.cpu_count() or 1))]
+    try:
+        time.sleep(0.5)  # until they are at it
+        assert up.end() < STOP
+    finally:
+        for one in crowd:
+            one.kill()
+            one.wait()
+    assert up.process.returncode == 0
+    assert up.processes() == {}
+
+
 def test_ctrl_c_ends_a_start_in_the_middle(start: Callable[..., Up], tmp_path: Path) -> None:
     up = start(HUB_DATA_DIR=str(tmp_path))
     eventually((tmp_path / "static").exists, 30)  # thousands of small files, and it has begun

@@ -88,6 +88,9 @@ class Command(BaseCommand):
             stop(users, asked_at + STOP_PATIENCE)
             stop(children, asked_at + REDIS_STOP_PATIENCE)  # it outlives those who use it
         self._say("Stopped.")
+        os._exit(
+            0
+        )  # Python's own farewell takes a second when the machine is busy, and has nothing left to do
 
     def _run(
         self, children: list[Child], host: str, port: int, *, loud: bool, began: float
