@@ -15,6 +15,7 @@ import websockets
 from tests.live import LiveServer
 
 TRANSPORTS = ["websocket", "stream", "long-poll", "poll"]
+LOST = 1006
 PATIENCE = 15.0  # seconds until a test gives up; passing ones take milliseconds
 
 
@@ -86,6 +87,8 @@ async def _guarded(
         heard.turned = closed.rcvd.code if closed.rcvd else 1006
     except Turned as turned:
         heard.turned = turned.code
+    except (OSError, httpx.HTTPError, websockets.WebSocketException):
+        heard.turned = LOST  # the server died, perhaps in the middle of the handshake
     heard.ready.set()
     await heard.note()
 
