@@ -29,6 +29,9 @@ pytestmark = [
 def pooled() -> Iterator[Any]:
     """A connection as a server has it: from a pool."""
     found = env.database(os.environ["DATABASE_URL"], Path(settings.HUB_DATA_DIR))
+    found["NAME"] = connection.settings_dict[
+        "NAME"
+    ]  # the address names a database that need not exist
     handler = ConnectionHandler({"default": found})
     one = handler["default"]
     assert isinstance(one, DatabaseWrapper)
