@@ -16,6 +16,7 @@ from django.db.backends.postgresql.base import DatabaseWrapper
 from django.db.utils import ConnectionHandler
 
 from hub import env, serving
+from tests.live import database_url
 
 pytestmark = [
     pytest.mark.django_db,
@@ -79,7 +80,7 @@ def test_a_server_may_not(server: str, tmp_path: Path) -> None:
         [sys.executable, "-c", program],
         env={
             "PATH": os.environ["PATH"],
-            "DATABASE_URL": os.environ["DATABASE_URL"],
+            "DATABASE_URL": database_url(),
             "HUB_DATA_DIR": str(tmp_path),
         },
         capture_output=True,
