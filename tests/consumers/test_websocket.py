@@ -284,10 +284,10 @@ async def test_who_talks_too_fast_is_closed_with_4429_and_nobody_else_notices(hu
 
 @pytest.mark.parametrize("transport", ["websocket", "stream"])
 async def test_who_does_not_read_costs_the_server_little_and_misses_nothing(hub_server, transport):
-    """Twelve megabytes wait for each of five clients: in the log, not in the server."""
+    """Twelve megabytes wait for each of eight clients: in the log, not in the server."""
     alice, headers = await someone()
     own = topics.user(alice.pk)
-    count, clients = 600, 5
+    count, clients = 600, 8
     process = hub_server.streams.process
     assert process is not None
 
@@ -304,7 +304,7 @@ async def test_who_does_not_read_costs_the_server_little_and_misses_nothing(hub_
         before = resident(process.pid)
         await in_database(publish)
         await asyncio.sleep(1.5)
-        assert resident(process.pid) - before < 25 * 2**20
+        assert resident(process.pid) - before < 45 * 2**20  # reading a page of it takes some, too
         async with asyncio.timeout(40):
             for offsets, reader in zip(seen, readers, strict=True):
                 while len(offsets) < count:
