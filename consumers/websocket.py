@@ -141,6 +141,7 @@ class HubSocket(SignedInSocket):
         self.subscription: Subscription | None = None
         self.connection = ""
         self._outbox = Outbox(self._room)
+        self._leaving: Close | None = None
         self._lease: Lease | None = None
         self._writer: asyncio.Task[None] | None = None
         self._beat: asyncio.Task[None] | None = None
@@ -245,8 +246,6 @@ class HubSocket(SignedInSocket):
         """Say what is still in the outbox, then go."""
         self._leaving = code
         self._outbox.close()
-
-    _leaving: Close | None = None
 
     def _room(self) -> None:
         if self.subscription is not None:
