@@ -5,7 +5,9 @@ import { fillIn, gettext, ngettext } from "./words.js";
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 
-const { language = "en", timeZone } = document.body.dataset;
+const { language = "en", timeZone, now } = document.body.dataset;
+
+const skew = now ? Date.parse(now) - Date.now() : 0; // ms that the hub's clock is ahead of this device's
 
 const format = (options, zone = timeZone) => {
   const locale = language === "en" ? "en-GB" : language; // day before month, 24 hours
@@ -55,4 +57,59 @@ export function dayLabel(day, now = new Date()) {
   const at = new Date(`${day}T00:00:00Z`);
   if (new Date(`${today}T00:00:00Z`) - at === 24 * HOUR) return gettext("Yesterday");
   return (day.slice(0, 4) === today.slice(0, 4) ? DAY : OLD_DAY).format(at);
+}
+
+/** The hub's time, whatever this device's clock says. */
+export const hubNow = () => Date.now() + skew;
+
+/** "3 min 12 s": two units at most. */
+export function duration(ms) {
+  const s = Math.floor(Math.max(0, ms) / 1000);
+  if (s < 1) return gettext("under a second");
+  const [m, h, d] = [60, 3600, 86_400].map((unit) => Math.floor(s / unit));
+  if (m < 1) return fillIn(gettext("%(s)d s"), { s });
+  if (h < 1)
+    return both(gettext("%(m)d min"), { m }, gettext("%(m)d min %(s)d s"), { m, s: s % 60 });
+  if (d < 1) return both(gettext("%(h)d h"), { h }, gettext("%(h)d h %(m)d min"), { h, m: m % 60 });
+  return both(gettext("%(d)d d"), { d }, gettext("%(d)d d %(h)d h"), { d, h: h % 24 });
+}
+
+const both = (one, large, two, values) =>
+  Object.values(values)[1] ? fillIn(two, values) : fillIn(one, large);
+
+/** What somebody plans with: "about 3 min left". */
+export function left(seconds) {
+  if (seconds < 10) return gettext("a few seconds left");
+  const step = seconds < 60 ? 10 : seconds < 3600 ? 60 : seconds < 86_400 ? 600 : 3600;
+  const time = duration(Math.ceil(seconds / step) * step * 1000);
+  return fillIn(gettext("about %(time)s left"), { time });
+}
+
+/** Steps a second as they are best said: "1,240/s", "12/min". */
+export function rate(perSecond) {
+  for (const [unit, text] of [
+    [1, gettext("%(count)s/s")],
+    [60, gettext("%(count)s/min")],
+    [3600, gettext("%(count)s/h")],
+  ]) {
+    const count = perSecond * unit;
+    if (count >= 10 || unit === 3600)
+      return fillIn(text, {
+        count: number(count < 10 ? Math.round(count * 10) / 10 : Math.round(count)),
+      });
+  }
+}
+
+/** 12,408 */
+export const number = (value) => value.toLocaleString("en");
+
+const SIZES = ["B", "kB", "MB", "GB", "TB"];
+
+/** "4.2 MB" */
+export function size(bytes) {
+  let value = bytes;
+  let unit = 0;
+  for (; value >= 1000 && unit < SIZES.length - 1; unit += 1) value /= 1000;
+  const digits = unit === 0 || value >= 100 ? 0 : 1;
+  return `${value.toFixed(digits)} ${SIZES[unit]}`;
 }
