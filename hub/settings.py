@@ -44,12 +44,15 @@ HUB_DEMO_PASSWORD = env.text("HUB_DEMO_PASSWORD")
 HUB_RETENTION_DAYS = env.number("HUB_RETENTION_DAYS", 30, least=1)
 HUB_RETENTION_COUNT = env.number("HUB_RETENTION_COUNT", 10_000, least=1)
 HUB_NOTIFICATION_DAYS = env.number("HUB_NOTIFICATION_DAYS", 180, least=1)
+HUB_JOB_DAYS = env.number("HUB_JOB_DAYS", 90, least=1)
+HUB_FILE_DAYS = env.number("HUB_FILE_DAYS", 7, least=1)
 
 INSTALLED_APPS = [
     *HUB_APPS,
     "hub",
     "web",
     "consumers",
+    "tasks",
     "notifications",
     "accounts",
     "events",
@@ -147,6 +150,7 @@ CELERY_BEAT_SCHEDULE = {
     "prune-notifications": {"task": "notifications.tasks.prune", "schedule": 3600.0},
     "deliver-letters": {"task": "notifications.tasks.deliver_left_behind", "schedule": 10.0},
     "send-password-resets": {"task": "accounts.tasks.send_resets", "schedule": 30.0},
+    "prune-jobs": {"task": "tasks.tasks.prune", "schedule": 3600.0},
     "prune-accounts": {"task": "accounts.tasks.prune", "schedule": 3600.0},
 }
 

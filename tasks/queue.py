@@ -1,0 +1,133 @@
+"""Hands queued jobs to Celery. The row is there first; a message that is lost is sent again by the watchdog."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+import redis
+from celery import Task, current_app
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+from kombu.exceptions import OperationalError as BrokerAway
+from kombu.utils.json import dumps, loads
+
+from tasks.models import EXTERNAL, Job, State
+
+logger = logging.getLogger(__name__)
+
+JOB: Final = "hub_job"
+ATTEMPT: Final = "hub_attempt"
+"""Headers of our messages, and so members of a running task's request."""
+_PATIENCE: Final = 0.25
+"""Seconds that a request waits for the broker."""
+FRESH: Final = timedelta(seconds=15)
+"""A message younger than this may still lie in a worker's hands."""
+STALE: Final = timedelta(minutes=10)
+"""A message older than this is sent again even where others wait, for its queue may never be seen empty."""
+_AT_ONCE: Final = 500
+
+
+def pack(args: Any, kwargs: Any, options: Mapping[str, Any]) -> str:
+    """A call as the row keeps it. Raises what kombu raises for what is no JSON."""
+    return str(dumps({"args": list(args or ()), "kwargs": dict(kwargs or {}), "options": options}))
+
+
+def unpack(job: Job) -> dict[str, Any]:
+    call: dict[str, Any] = loads(job.message)
+    return call
+
+
+def send_later(job_id: uuid.UUID) -> None:
+    """When the surrounding transaction commits."""
+    transaction.on_commit(lambda: send(job_id), robust=True)
+
+
+def send(job_id: uuid.UUID) -> bool:
+    """Send a message for the waiting attempt. False, and no more, when the broker is away or nothing waits."""
+    job = _waiting().filter(pk=job_id).first()
+    if job is None:
+        return False
+    task = current_app.tasks.get(job.kind)
+    if task is None:
+        logger.error("job %s: no task is called %s any more", job.pk, job.kind)
+        return False
+    call = unpack(job)
+    options = {**call["options"], "headers": _headers(job, call["options"])}
+    patience = {
+        "socket_connect_timeout": _PATIENCE,
+        "socket_timeout": _PATIENCE,
+        "max_retries": 0,  # of connecting, which goes on for seconds even with `retry=False`
+        "connect_retries_timeout": _PATIENCE,
+    }
+    try:
+        with current_app.connection(transport_options=patience) as broker:
+            Task.apply_async(
+                task,
+                call["args"],
+                call["kwargs"],
+                task_id=message_id(job),
+                retries=job.attempt - 1,
+                connection=broker,
+                retry=False,
+                **options,
+            )
+    except (BrokerAway, redis.RedisError, OSError) as error:
+        logger.warning("job %s waits to be sent: %s", job.pk, error)
+        return False
+    _waiting().filter(pk=job_id, attempt=job.attempt).update(sent_at=timezone.now())
+    return True
+
+
+def message_id(job: Job) -> str:
+    """Workers remember ids that were revoked: each attempt has its own."""
+    return str(job.pk) if job.attempt == 1 else f"{job.pk}-{job.attempt}"
+
+
+def send_left_behind() -> int:
+    """Send what was never sent, and again what got lost on the way. Returns how many messages.
+
+    A message is taken for lost when its queue is empty and no worker started the job. One sent twice does no
+    harm: the first to come starts the job, and the second finds it started.
+    """
+    now = timezone.now()
+    due = Q(due_at=None) | Q(due_at__lte=now)
+    waiting = _waiting().filter(due).order_by("created_at")
+    lost = Q(sent_at__lt=now - FRESH, queue__in=_empty_queues())
+    unsent = Q(sent_at=None, queued_at__lt=now - timedelta(seconds=2))
+    # What was due at a time is sent at that time, whatever its age.
+    unsent |= Q(sent_at=None, due_at__isnull=False)
+    picked = waiting.filter(unsent | lost | Q(sent_at__lt=now - STALE))
+    sent = 0
+    for job_id in list(picked.values_list("pk", flat=True)[:_AT_ONCE]):
+        if not send(job_id):
+            break  # the broker is away for the others, too
+        sent += 1
+    return sent
+
+
+def default_queue() -> str:
+    return str(current_app.conf.task_default_queue)
+
+
+def _waiting() -> Any:
+    return Job.objects.filter(state=State.QUEUED).exclude(kind=EXTERNAL)
+
+
+def _headers(job: Job, options: Mapping[str, Any]) -> dict[str, Any]:
+    return {**(options.get("headers") or {}), JOB: str(job.pk), ATTEMPT: job.attempt}
+
+
+def _empty_queues() -> list[str]:
+    """Those that jobs wait in and the broker holds nothing of."""
+    names = set(_waiting().exclude(sent_at=None).values_list("queue", flat=True))
+    try:
+        with current_app.connection_for_read() as broker:
+            size = broker.default_channel._size
+            return [name for name in names if size(name or default_queue()) == 0]
+    except (BrokerAway, redis.RedisError, OSError):
+        return []

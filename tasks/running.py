@@ -1,0 +1,238 @@
+"""A job while it runs in a worker: the four words it may say, and the thread that passes them on.
+
+What a task calls costs it nothing: it leaves a value, and the thread beside it whispers, stores, keeps the lease
+and looks whether somebody has cancelled.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sized
+from contextvars import ContextVar
+from typing import Any, Final, TypeVar
+
+import billiard
+from django.db import Error as DatabaseTrouble
+from django.db import connections
+from django.utils import timezone
+
+from events import log as events_log
+from events import topics, whisper
+from tasks import files, jobs, logs
+from tasks.errors import Cancelled
+from tasks.models import NOTE_MAX, Job, State
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LEASE: Final = 15
+"""Seconds of silence after which a worker's job is lost."""
+BEAT: Final = 5.0
+"""Seconds between two signs of life."""
+TICK: Final = 0.2
+"""Seconds between two whispers about one job: five a second."""
+LOOK: Final = 1.0
+"""Seconds between two rows, and between two looks whether the job was cancelled."""
+GRACE: Final = 10.0
+"""Seconds that a cancelled job has to stop by itself."""
+LOG_FLUSH: Final = 64 * 1024
+"""Characters of log that wait for a tick at most; beyond, the task waits until they are stored."""
+
+_current: ContextVar[Run | None] = ContextVar("hub_run", default=None)
+
+
+class Run:
+    """One attempt in this process. `with` starts and stops the thread; `finish` ends the attempt."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._short = jobs.short(job)
+        self._done = 0
+        self._total: int | None = None
+        self._note = ""
+        self._said: list[str] = []
+        self._said_size = 0
+        self._is_told = self._is_stored = True
+        self._lock = threading.Lock()
+        self._log_lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._stop_asked_at: float | None = None
+        """When the task was first asked to stop: it was cancelled, or is no longer the attempt that counts."""
+        self._thread = threading.Thread(target=self._accompany, name=f"job-{job.pk}", daemon=True)
+
+    def __enter__(self) -> Run:
+        self._token = _current.set(self)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+        _current.reset(self._token)
+
+    def progress(self, done: int | None, total: int | None, note: str) -> None:
+        """Raises Cancelled when the job is to stop."""
+        with self._lock:
+            if done is not None:
+                self._done = max(self._done, int(done))
+            if total is not None:
+                self._total = int(total)
+            if note:
+                self._note = jobs.clean(note, NOTE_MAX)
+            self._is_told = self._is_stored = False
+        self.stop_if_asked()
+
+    def stop_if_asked(self) -> None:
+        if self._stop_asked_at is not None:
+            raise Cancelled
+
+    def log(self, text: str) -> None:
+        with self._lock:
+            self._said.append(text)
+            self._said_size += len(text)
+            is_full = self._said_size > LOG_FLUSH
+        if is_full:
+            self._store_log()
+
+    def finish(
+        self, state: State, *, summary: str = "", error: str = "", quiet: bool = False
+    ) -> None:
+        """After the thread has stopped: the last of the log, then the end, then nothing more."""
+        self._store_log()
+        jobs.finish(
+            self.job.pk,
+            self.job.attempt,
+            state,
+            summary=summary,
+            error=error,
+            quiet=quiet,
+            **self._place(),
+        )
+
+    def _place(self) -> dict[str, Any]:
+        with self._lock:
+            return {"done": self._done, "total": self._total, "note": self._note}
+
+    def _accompany(self) -> None:
+        beaten = looked = told = time.monotonic()
+        try:
+            while not self._stopped.wait(TICK):
+                now = time.monotonic()
+                try:
+                    if not self._is_told:
+                        told = self._whisper(now, told)
+                    self._store_log()
+                    if now - beaten >= (BEAT if self._is_stored else LOOK):
+                        beaten = now
+                        self._store()
+                    if now - looked >= LOOK:
+                        looked = now
+                        self._look()
+                except DatabaseTrouble as error:
+                    logger.warning("job %s goes on without the database: %s", self.job.pk, error)
+                    connections.close_all()
+                if self._stop_asked_at is not None and now - self._stop_asked_at >= GRACE:
+                    self._stop_hard()
+        finally:
+            connections.close_all()
+
+    def _whisper(self, now: float, told: float) -> float:
+        self._is_told = True
+        place = self._place()
+        at = events_log.rfc3339(timezone.now())
+        about = {"id": str(self.job.pk), "attempt": self.job.attempt, "at": at}
+        whisper(topics.job(self.job.pk), "job.progress", {**about, **place})
+        if now - told < LOOK:
+            return told
+        whisper(
+            topics.DASHBOARD,
+            "job.progress",
+            {**self._short, "done": place["done"], "total": place["total"]},
+        )
+        return now
+
+    def _store(self) -> None:
+        self._is_stored = True
+        try:
+            counts = jobs.beat(self.job.pk, self.job.attempt, **self._place())
+        except DatabaseTrouble:
+            self._is_stored = False
+            raise
+        if not counts:
+            self._ask_to_stop()
+
+    def _look(self) -> None:
+        asked = Job.objects.filter(pk=self.job.pk, attempt=self.job.attempt, state=State.STARTED)
+        row = asked.values_list("cancel_requested_at", flat=True).first()
+        if row is not None or not asked.exists():
+            self._ask_to_stop()
+
+    def _ask_to_stop(self) -> None:
+        if self._stop_asked_at is None:
+            self._stop_asked_at = time.monotonic()
+
+    def _stop_hard(self) -> None:
+        """The task does not listen. Its process is ended, which alone is certain; another one takes its place."""
+        self._store_log()
+        jobs.finish(self.job.pk, self.job.attempt, State.CANCELLED, **self._place())
+        if getattr(billiard.current_process(), "index", None) is None:
+            return  # not a worker's child: other work shares this process
+        logger.warning("job %s does not stop by itself: its process is ended", self.job.pk)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def _store_log(self) -> None:
+        with self._log_lock:
+            with self._lock:
+                said, self._said, self._said_size = self._said, [], 0
+            if not said:
+                return
+            try:
+                logs.append(self.job.pk, self.job.attempt, "\n".join(said))
+            except DatabaseTrouble:
+                with self._lock:  # once more with the next tick, before what was said since
+                    self._said = said + self._said
+                    self._said_size += sum(map(len, said))
+                raise
+
+
+def track(rows: Iterable[T], total: int | None = None, note: str = "") -> Iterator[T]:
+    """Go through the rows and show how far; `total` is asked of the rows when it is not given.
+
+    Raises Cancelled, which no `except Exception` stops, before the row after somebody cancelled.
+    """
+    run = _current.get()
+    if run is None:
+        yield from rows
+        return
+    if total is None and isinstance(rows, Sized):
+        total = len(rows)
+    run.progress(0, total, note)
+    for done, row in enumerate(rows, 1):
+        run.stop_if_asked()
+        yield row
+        run.progress(done, total, "")
+
+
+def progress(done: int, total: int | None = None, note: str = "") -> None:
+    """Say how far the job is, as often as one likes. Raises Cancelled when somebody cancelled it."""
+    run = _current.get()
+    if run is not None:
+        run.progress(done, total, note)
+
+
+def log(text: str) -> None:
+    """Add lines to the job's log."""
+    run = _current.get()
+    if run is not None:
+        run.log(str(text))
+
+
+def attach(name: str, content_type: str) -> files.Writer:
+    """A result file to write to; it belongs to the job once the `with` ends without an exception."""
+    run = _current.get()
+    return files.Nowhere() if run is None else files.result(run.job, name, content_type)
