@@ -150,6 +150,15 @@ def finish(
     )
 
 
+def give_up(job_id: uuid.UUID, attempt: int, state: State) -> Job | None:
+    """End a started attempt whose lease has run out; None when it has ended, or has been heard of meanwhile."""
+    now = timezone.now()
+    silent = Q(lease_until__lt=now)
+    return _move(
+        job_id, attempt, State.STARTED, state, only=silent, finished_at=now, lease_until=None
+    )
+
+
 def cancel(job_id: uuid.UUID, by: User | None) -> Job:
     """At once when it waits; a running one is asked to stop. Raises NotPossible for one that has ended."""
     with transaction.atomic():
@@ -207,26 +216,27 @@ def retry(job_id: uuid.UUID, *, due_at: datetime | None = None) -> Job:
 
 def _move(
     job_id: uuid.UUID,
-    attempt: int,
+    tried: int,
     before: State,
     after: State,
     *,
+    only: Q | None = None,
     quiet: bool = False,
     **changes: Any,
 ) -> Job | None:
     if after not in LEGAL[before]:
         raise ValueError(f"a job can't go from {before} to {after}")
     with transaction.atomic():
-        waiting = Job.objects.filter(pk=job_id, attempt=attempt, state=before)
-        if not waiting.update(state=after, **changes):
+        standing = Job.objects.filter(only or Q(), pk=job_id, attempt=tried, state=before)
+        if not standing.update(state=after, **changes):
             return None
         job = Job.objects.select_related("owner__hub_profile").get(pk=job_id)
         if after == State.QUEUED:
             Attempt.objects.create(job=job, number=job.attempt, queued_at=job.queued_at)
         else:
             columns = ("state", "started_at", "finished_at", "done", "total", "summary", "error")
-            tried = Attempt.objects.filter(job=job, number=attempt)
-            tried.update(**{name: getattr(job, name) for name in columns})
+            trial = Attempt.objects.filter(job=job, number=tried)
+            trial.update(**{name: getattr(job, name) for name in columns})
         _tell(job)
         if after in TERMINAL and not quiet:
             notices.tell(job)

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 import redis
-from celery import Task, current_app
+from celery import current_app
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -52,9 +52,9 @@ def send(job_id: uuid.UUID) -> bool:
     job = _waiting().filter(pk=job_id).first()
     if job is None:
         return False
-    task = current_app.tasks.get(job.kind)
-    if task is None:
-        logger.error("job %s: no task is called %s any more", job.pk, job.kind)
+    task: Any = current_app.tasks.get(job.kind)
+    if not hasattr(task, "send"):
+        logger.error("job %s: no tracked task is called %s any more", job.pk, job.kind)
         return False
     call = unpack(job)
     options = {**call["options"], "headers": _headers(job, call["options"])}
@@ -66,8 +66,7 @@ def send(job_id: uuid.UUID) -> bool:
     }
     try:
         with current_app.connection(transport_options=patience) as broker:
-            Task.apply_async(
-                task,
+            task.send(
                 call["args"],
                 call["kwargs"],
                 task_id=message_id(job),
@@ -127,7 +126,13 @@ def _empty_queues() -> list[str]:
     names = set(_waiting().exclude(sent_at=None).values_list("queue", flat=True))
     try:
         with current_app.connection_for_read() as broker:
-            size = broker.default_channel._size
-            return [name for name in names if size(name or default_queue()) == 0]
+            return [name for name in names if _is_empty(broker, name or default_queue())]
     except (BrokerAway, redis.RedisError, OSError):
         return []
+
+
+def _is_empty(broker: Any, name: str) -> bool:
+    try:
+        return bool(broker.default_channel.queue_declare(name, passive=True).message_count == 0)
+    except broker.channel_errors:
+        return True  # a list without elements does not exist in Redis

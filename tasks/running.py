@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 
 import billiard
 from django.db import Error as DatabaseTrouble
-from django.db import connections
+from django.db import connections, transaction
 from django.utils import timezone
 
 from events import log as events_log
@@ -40,6 +40,8 @@ LOOK: Final = 1.0
 """Seconds between two rows, and between two looks whether the job was cancelled."""
 GRACE: Final = 10.0
 """Seconds that a cancelled job has to stop by itself."""
+PATIENCE: Final = 600.0
+"""Seconds for which the end of a job is kept while it can't be stored."""
 LOG_FLUSH: Final = 64 * 1024
 """Characters of log that wait for a tick at most; beyond, the task waits until they are stored."""
 
@@ -102,17 +104,32 @@ class Run:
     def finish(
         self, state: State, *, summary: str = "", error: str = "", quiet: bool = False
     ) -> None:
-        """After the thread has stopped: the last of the log, then the end, then nothing more."""
-        self._store_log()
-        jobs.finish(
-            self.job.pk,
-            self.job.attempt,
-            state,
-            summary=summary,
-            error=error,
-            quiet=quiet,
-            **self._place(),
-        )
+        """After the thread has stopped: the last of the log, then the end, then nothing more.
+
+        What the task has done stands, so a database that is away for a while is waited for.
+        """
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self._store_log()
+                jobs.finish(
+                    self.job.pk,
+                    self.job.attempt,
+                    state,
+                    summary=summary,
+                    error=error,
+                    quiet=quiet,
+                    **self._place(),
+                )
+                return
+            except DatabaseTrouble as trouble:
+                if transaction.get_connection().in_atomic_block or time.monotonic() > until:
+                    raise
+                logger.warning(
+                    "job %s has ended, which can't be stored yet: %s", self.job.pk, trouble
+                )
+                connections.close_all()
+                time.sleep(1)
 
     def _place(self) -> dict[str, Any]:
         with self._lock:
@@ -133,11 +150,11 @@ class Run:
                     if now - looked >= LOOK:
                         looked = now
                         self._look()
+                    if self._stop_asked_at is not None and now - self._stop_asked_at >= GRACE:
+                        self._stop_hard()
                 except DatabaseTrouble as error:
                     logger.warning("job %s goes on without the database: %s", self.job.pk, error)
                     connections.close_all()
-                if self._stop_asked_at is not None and now - self._stop_asked_at >= GRACE:
-                    self._stop_hard()
         finally:
             connections.close_all()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import traceback
@@ -72,9 +73,9 @@ def tracked(
     """
 
     def track(task: Any) -> Any:
-        made: Task = task if isinstance(task, (Task, Proxy)) else shared_task(task)
-        kind = type(made._get_current_object() if isinstance(made, Proxy) else made)  # type: ignore[attr-defined]
+        made: Any = task if isinstance(task, (Task, Proxy)) else shared_task(task)
         instance: Any = current_app.tasks[made.name]
+        kind: Any = type(instance)
         if not issubclass(kind, Tracked):
             instance.__class__ = type(
                 kind.__name__, (Tracked, kind), {"__module__": kind.__module__}
@@ -87,7 +88,7 @@ def tracked(
     return track
 
 
-class Tracked(Task):
+class Tracked(Task):  # type: ignore[type-arg]
     """What `tracked` adds to a task's class."""
 
     abstract = True
@@ -95,6 +96,10 @@ class Tracked(Task):
     def start(self, *, owner: User | None, **kwargs: Any) -> Job:
         """Queue a run for this person: the row in the caller's transaction, the message when that commits."""
         return _queue(self, owner, (), kwargs, {})
+
+    def send(self, args: Any, kwargs: Any, **options: Any) -> None:
+        """Put a message for a job that is there into the queue."""
+        super().apply_async(args, kwargs, **options)
 
     def apply_async(  # type: ignore[override]
         self,
@@ -113,11 +118,11 @@ class Tracked(Task):
         job = _queue(self, None, args, kwargs, options, due_at=eta, job_id=_uuid(task_id))
         return self.AsyncResult(str(job.pk))
 
-    def retry(  # type: ignore[override]
+    def retry(
         self,
         args: Any = None,
         kwargs: Any = None,
-        exc: BaseException | None = None,
+        exc: Exception | None = None,
         throw: bool = True,
         eta: datetime | None = None,
         countdown: float | None = None,
@@ -125,7 +130,7 @@ class Tracked(Task):
         **options: Any,
     ) -> Any:
         """As Celery's: the job goes on as a new attempt, of which nobody is told before the last has failed."""
-        if not self.request.get(queue.JOB):
+        if self._header(queue.JOB) is None:
             return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
         most = self.max_retries if max_retries is None else max_retries
         if most is not None and self.request.retries >= most:
@@ -141,13 +146,17 @@ class Tracked(Task):
         return again
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        job_id = self.request.get(queue.JOB)
+        job_id = self._header(queue.JOB)
         if job_id is None or self.request.called_directly:
             return super().__call__(*args, **kwargs)
-        job = jobs.claim(uuid.UUID(job_id), self.request.get(queue.ATTEMPT), LEASE)
+        job = jobs.claim(uuid.UUID(job_id), self._header(queue.ATTEMPT), LEASE)
         if job is None:
             raise Ignore  # run already, cancelled, lost, or started again: this message is late
         return self._run(job, args, kwargs)
+
+    def _header(self, name: str) -> Any:
+        """Of the message that runs now; where tasks are run at once, without one, they lie a level deeper."""
+        return self.request.get(name) or (self.request.headers or {}).get(name)
 
     def _run(self, job: Job, args: Any, kwargs: Any) -> Any:
         run = Run(job)
@@ -227,7 +236,7 @@ def form_of(definition: Definition, user: User, *args: Any, **kwargs: Any) -> fo
     """The definition's form, told who fills it in if it wants to know."""
     if definition.form is None:
         raise NotStartable(definition.name)
-    if "user" in definition.form.__init__.__code__.co_varnames:  # type: ignore[misc]
+    if "user" in inspect.signature(definition.form).parameters:
         kwargs["user"] = user
     return definition.form(*args, **kwargs)
 
@@ -286,7 +295,7 @@ def trace_of(error: BaseException) -> str:
 
 
 def _queue(
-    task: Task,
+    task: Tracked,
     owner: User | None,
     args: Any,
     kwargs: Any,

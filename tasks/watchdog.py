@@ -54,11 +54,12 @@ def look(watch: Watch | None = None) -> None:
 def end_silent() -> int:
     """End what has let its lease run out. Returns how many that were."""
     silent = Job.objects.filter(state=State.STARTED, lease_until__lt=timezone.now())
-    rows = silent.values_list("pk", "attempt", "cancel_requested_at", "done", "total")
     ended = 0
-    for job_id, attempt, cancelled_at, done, total in list(rows[:_AT_ONCE]):
+    for job_id, attempt, cancelled_at in list(
+        silent.values_list("pk", "attempt", "cancel_requested_at")[:_AT_ONCE]
+    ):
         state = State.LOST if cancelled_at is None else State.CANCELLED
-        ended += jobs.finish(job_id, attempt, state, done=done, total=total) is not None
+        ended += jobs.give_up(job_id, attempt, state) is not None
     return ended
 
 
