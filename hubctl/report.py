@@ -1,0 +1,241 @@
+"""Tells the hub how a command is doing, on a thread of its own: the command never waits for the hub.
+
+One request at a time, the most urgent first. What fails because the hub is away is tried again; what the hub had
+given up meanwhile is filed anew as another job.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from hubctl.client import Hub
+from hubctl.config import Config
+from hubctl.errors import Away, HubctlError, Refused
+from hubctl.lines import Backlog
+from hubctl.progress import Progress
+from hubctl.terminal import warn
+
+LOG_EVERY: Final = 0.5
+"""Seconds between two posts of log or progress, unless there is more than LOG_BYTES."""
+LOG_BYTES: Final = 64 * 1024
+"""Of one post, and how many wait at most before it is sent at once."""
+PAUSE_MOST: Final = 10.0
+"""Seconds between two attempts while the hub is away; it begins with about half a second and doubles."""
+
+
+WITHIN_LEAST: Final = 2.0
+"""Seconds that a hub which does answer is given to hear the result."""
+FILED_MOST: Final = 100
+"""Jobs that one run may become: each is one time that the hub has given it up."""
+UNRECORDED: Final = "The command runs on, unrecorded."
+
+
+class GivenUp(Exception):
+    """The hub counts the job as lost."""
+
+
+@dataclass(frozen=True)
+class Result:
+    ok: bool
+    summary: str
+    error: str
+
+
+class Reporter:
+    def __init__(
+        self, config: Config, *, title: str, key: str | None, lease: int, stop: Callable[[], None]
+    ) -> None:
+        """`stop` is called when somebody has cancelled the job."""
+        self._config = config
+        self._new = {"title": title, "lease": lease, "key": key or str(uuid.uuid4())}
+        self._stop = stop
+        self._beat_every = lease / 4
+        self._job: str | None = None
+        self._backlog = Backlog()
+        self._batch = ""  # taken from the backlog, not sent yet
+        self._progress: Progress | None = None
+        self._result: Result | None = None
+        self._patience = 0.0
+        self._over = False
+        self._trouble: Away | None = None
+        self._failures = 0
+        self._filed = 0
+        self._not_before = 0.0  # monotonic, as are all below
+        self._not_before_log = 0.0
+        self._posted_at = 0.0
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="report", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def log(self, lines: list[str]) -> None:
+        self._backlog.add(lines)
+        with self._changed:
+            self._changed.notify()
+
+    def progress(self, progress: Progress) -> None:
+        with self._changed:
+            self._progress = progress
+            self._changed.notify()
+
+    def finish(self, result: Result, within: float) -> None:
+        """Wait until the hub knows, at most so many seconds. Says so on stderr when it could not be told."""
+        with self._changed:
+            self._result = result
+            self._failures = 0
+            if self._trouble is None or self._trouble.retry_after is None:
+                self._not_before = 0.0
+            self._patience = within
+            self._changed.notify()
+        self._thread.join(max(within, WITHIN_LEAST))
+        if not self._over:
+            warn(f"the result was not reported: {self._trouble or 'the hub does not answer'}")
+
+    def _run(self) -> None:
+        try:
+            self._hub = Hub(self._config)
+        except HubctlError as error:
+            warn(f"{error}. {UNRECORDED}")
+            self._over = True
+        while not self._over:
+            step = self._next()
+            try:
+                step()
+            except Away as error:
+                self._step_back(step, error)
+            except GivenUp:
+                self._file_anew()
+            except Refused as error:
+                self._take_refusal(step, error)
+            else:
+                self._failures, self._trouble = 0, None
+
+    def _next(self) -> Callable[[], None]:
+        """Waits for it. Each step sends one request, and may be called again if that failed."""
+        with self._changed:
+            while True:
+                step, due = self._choose()
+                due = max(due, self._not_before)
+                wait = due - time.monotonic()
+                if wait <= 0:
+                    return step
+                self._changed.wait(wait)
+
+    def _choose(self) -> tuple[Callable[[], None], float]:
+        """What comes next, and when."""
+        if self._job is None:
+            return self._register, 0
+        if self._batch or self._backlog.size:
+            hurry = self._result is not None or self._backlog.size >= LOG_BYTES
+            return self._send_log, 0 if hurry else self._not_before_log
+        if self._progress is not None:
+            return self._send_progress, 0 if self._result else self._not_before_log
+        if self._result is not None:
+            return self._send_result, 0
+        return self._beat, self._posted_at + self._beat_every
+
+    def _register(self) -> None:
+        self._take(self._hub.post("/jobs/external", self._new))
+
+    def _send_log(self) -> None:
+        self._batch = self._batch or self._backlog.take(LOG_BYTES)
+        self._not_before_log = time.monotonic() + LOG_EVERY
+        self._take(self._hub.post_text(self._path("log"), self._batch))
+        self._batch = ""
+
+    def _send_progress(self) -> None:
+        sent = self._progress
+        if sent is None:
+            return
+        done, total, note = sent
+        self._not_before_log = time.monotonic() + LOG_EVERY
+        body = {"done": done, "note": note} | ({} if total is None else {"total": total})
+        self._take(self._hub.post(self._path("progress"), body))
+        with self._changed:
+            if self._progress is sent:
+                self._progress = None
+
+    def _beat(self) -> None:
+        self._take(self._hub.post(self._path("heartbeat")))
+
+    def _send_result(self) -> None:
+        result = self._result
+        if result is None:
+            return
+        body = {"ok": result.ok, "summary": result.summary, "error": result.error}
+        job = self._hub.post(self._path("finish"), body)
+        if job.get("state") == "lost":
+            raise GivenUp
+        self._over = True
+
+    def _take(self, job: dict[str, Any]) -> None:
+        """The job as the hub answers with it."""
+        self._posted_at = time.monotonic()
+        state = job.get("state")
+        if not isinstance(job.get("id"), str):
+            raise Refused(f"what answers at {self._config.url} knows no jobs: check HUB_URL.", 200)
+        self._job = job["id"]
+        if state == "lost":
+            raise GivenUp
+        if state == "cancelled" or job.get("cancel_requested"):
+            self._stop()
+        if state not in {"queued", "started"}:
+            warn(f"the job has been reported as {state} already; this run is not recorded")
+            self._over = True
+
+    def _path(self, verb: str) -> str:
+        return f"/jobs/external/{self._job}/{verb}"
+
+    def _step_back(self, step: Callable[[], None], error: Away) -> None:
+        if self._trouble is None:
+            warn(f"{error}. {self._what_now()}")
+        if error.status == 500 and self._failures >= 3 and step in self._droppable():
+            self._drop(error)
+            return
+        pause = random.uniform(0.5, 1) * min(PAUSE_MOST, 0.5 * 2**self._failures)  # noqa: S311
+        with self._changed:
+            self._trouble = error
+            self._failures += 1
+            self._not_before = time.monotonic() + (error.retry_after or pause)
+
+    def _what_now(self) -> str:
+        if self._result is None:
+            return "The command runs on; it is reported as soon as the hub answers."
+        return f"Trying to report the result for {self._patience:g} s."
+
+    def _take_refusal(self, step: Callable[[], None], error: Refused) -> None:
+        if self._job is not None and error.status in {404, 409}:
+            self._file_anew()
+        elif step in self._droppable() and error.status not in {401, 403}:
+            self._drop(error)
+        else:
+            warn(f"{error} {UNRECORDED}")
+            self._over = True
+
+    def _droppable(self) -> tuple[Callable[[], None], ...]:
+        """A result that gets through is worth more than a log that does not."""
+        return self._send_log, self._send_progress
+
+    def _drop(self, error: HubctlError) -> None:
+        warn(f"a part of the log or progress is missing at the hub: {error}")
+        self._batch, self._progress = "", None
+        self._failures, self._trouble = 0, None
+
+    def _file_anew(self) -> None:
+        """The hub has given this job up: it did not hear from us for longer than the lease."""
+        self._filed += 1
+        if self._filed > FILED_MOST:
+            warn(f"the hub loses every job that it is given. {UNRECORDED}")
+            self._over = True
+            return
+        before = f"[hubctl: goes on from job {self._job}, which the hub had given up]\n"
+        self._batch = before + self._batch
+        self._job = None
+        self._new["key"] = str(uuid.uuid4())
