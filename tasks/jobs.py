@@ -112,17 +112,18 @@ def claim(job_id: uuid.UUID, attempt: int, lease: int) -> Job | None:
     )
 
 
-def beat(job_id: uuid.UUID, attempt: int, **progress: Any) -> bool:
-    """Keep the lease of a started job, and store how far it is; False when it is not running any more.
+def beat(job: Job, **progress: Any) -> bool:
+    """Keep the lease of a started attempt, and store how far it is; False when it is not running any more.
 
     `done` never goes back within an attempt.
     """
     done = progress.pop("done", None)
-    running = Job.objects.filter(pk=job_id, attempt=attempt, state=State.STARTED)
+    running = Job.objects.filter(pk=job.pk, attempt=job.attempt, state=State.STARTED)
     if done is not None:
         running.filter(done__lt=done).update(done=done)
-    now = timezone.now()
-    return bool(running.update(lease_until=now + F("lease") * timedelta(seconds=1), **progress))
+    return bool(
+        running.update(lease_until=timezone.now() + timedelta(seconds=job.lease), **progress)
+    )
 
 
 def finish(

@@ -16,8 +16,7 @@ from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
 import billiard
-from django.db import Error as DatabaseTrouble
-from django.db import connections, transaction
+from django.db import InterfaceError, OperationalError, connections, transaction
 from django.utils import timezone
 
 from events import log as events_log
@@ -29,6 +28,9 @@ from tasks.models import NOTE_MAX, Job, State
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_AWAY: Final = (OperationalError, InterfaceError)
+"""What is raised while the database is away."""
 
 LEASE: Final = 15
 """Seconds of silence after which a worker's job is lost."""
@@ -122,7 +124,7 @@ class Run:
                     **self._place(),
                 )
                 return
-            except DatabaseTrouble as trouble:
+            except _AWAY as trouble:
                 if transaction.get_connection().in_atomic_block or time.monotonic() > until:
                     raise
                 logger.warning(
@@ -152,7 +154,7 @@ class Run:
                         self._look()
                     if self._stop_asked_at is not None and now - self._stop_asked_at >= GRACE:
                         self._stop_hard()
-                except DatabaseTrouble as error:
+                except _AWAY as error:
                     logger.warning("job %s goes on without the database: %s", self.job.pk, error)
                     connections.close_all()
         finally:
@@ -176,8 +178,8 @@ class Run:
     def _store(self) -> None:
         self._is_stored = True
         try:
-            counts = jobs.beat(self.job.pk, self.job.attempt, **self._place())
-        except DatabaseTrouble:
+            counts = jobs.beat(self.job, **self._place())
+        except _AWAY:
             self._is_stored = False
             raise
         if not counts:
@@ -210,7 +212,7 @@ class Run:
                 return
             try:
                 logs.append(self.job.pk, self.job.attempt, "\n".join(said))
-            except DatabaseTrouble:
+            except _AWAY:
                 with self._lock:  # once more with the next tick, before what was said since
                     self._said = said + self._said
                     self._said_size += sum(map(len, said))

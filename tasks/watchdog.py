@@ -14,8 +14,13 @@ from typing import Any, Final
 
 import redis
 from celery import signals
-from django.db import Error as DatabaseTrouble
-from django.db import IntegrityError, connections, transaction
+from django.db import (
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    connections,
+    transaction,
+)
 from django.db.models import Q
 from django.utils import timezone
 
@@ -137,7 +142,7 @@ def _watch() -> None:
                 extend_leases()
             look(watch)
             looked_at = time.monotonic()
-        except DatabaseTrouble as error:
+        except (OperationalError, InterfaceError) as error:
             logger.warning("the watchdog can't see: %s", error)
         except Exception:
             logger.exception("the watchdog stumbled")

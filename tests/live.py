@@ -191,12 +191,13 @@ def live_server(
     kind: Kind = "daphne",
     *,
     worker: bool = False,
+    beat: bool = False,
     static: bool = False,
     env: Mapping[str, str] | None = None,
 ) -> Iterator[LiveServer]:
     """Start the hub on free ports of the loopback; stop it at the end.
 
-    `worker` adds a Celery worker (two processes), `static` collects the static files first.
+    `worker` adds a Celery worker (two processes), `beat` the clock with its watchdog, `static` collects the static files first.
     `server.streams.kill(); server.streams.start()` brings the socket process back on the same port.
     """
     if static:
@@ -207,7 +208,7 @@ def live_server(
     server = LiveServer(kind, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{stream_port}")
     logs = Path(settings.HUB_DATA_DIR) / "logs"
     logs.mkdir(exist_ok=True)
-    for name, argv, its_port in _processes(kind, port, stream_port, worker=worker):
+    for name, argv, its_port in _processes(kind, port, stream_port, worker=worker, beat=beat):
         log = logs / f"{name}-{port}.log"
         server.children[name] = Child([sys.executable, *argv], environment, log, its_port)
     try:
@@ -220,7 +221,7 @@ def live_server(
 
 
 def _processes(
-    kind: Kind, port: int, stream_port: int, *, worker: bool
+    kind: Kind, port: int, stream_port: int, *, worker: bool, beat: bool
 ) -> Iterator[tuple[str, list[str], int | None]]:
     asgi = {
         "uvicorn": ["-m", "uvicorn", "hub.asgi:application", "--log-level", "warning"],
@@ -232,6 +233,9 @@ def _processes(
     if worker:
         pool = ["--pool", "prefork", "--concurrency", "2", "--loglevel", "info"]
         yield "worker", ["-m", "celery", "-A", "hub", "worker", *pool], None
+    if beat:
+        schedule = Path(settings.HUB_DATA_DIR) / f"beat-{port}"
+        yield "beat", ["-m", "celery", "-A", "hub", "beat", "--schedule", str(schedule)], None
 
 
 @functools.cache
