@@ -226,6 +226,11 @@ def startable_named(user: User, name: str) -> Definition:
     return found
 
 
+def kinds() -> list[str]:
+    """The names of all tracked tasks."""
+    return list(_definitions)
+
+
 def title_of(kind: str) -> str:
     """What a kind of job is called, in the present language; its own name when it has no other."""
     found = _definitions.get(kind)
