@@ -340,6 +340,7 @@ def items(jobs: Sequence[Job]) -> list[dict[str, Any]]:
             "files": made[job.pk],
             "url": f"/jobs/{job.pk}/",
             "cancel_requested": job.cancel_requested_at is not None,
+            "log_lines": job.log_lines,
         }
         for job in jobs
     ]

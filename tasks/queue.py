@@ -132,7 +132,5 @@ def _empty_queues() -> list[str]:
 
 
 def _is_empty(broker: Any, name: str) -> bool:
-    try:
-        return bool(broker.default_channel.queue_declare(name, passive=True).message_count == 0)
-    except broker.channel_errors:
-        return True  # a list without elements does not exist in Redis
+    # Not `passive`: whether the queue exists is asked without the prefix, and so always denied.
+    return bool(broker.default_channel.queue_declare(name).message_count == 0)
