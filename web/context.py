@@ -16,8 +16,10 @@ from django.utils.translation import get_language
 from accounts import audience, profiles
 from events import log
 from notifications import inbox
+from tasks.models import LIVE, Job, State
 
 _MOST_SHOWN: Final = 99  # a badge beyond this reads "99+"
+_MOST_COUNTED: Final = 500
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,28 @@ class Frame:
     cursor: str = ""
     topics: tuple[str, ...] = ()
     unread: int = 0
+    jobs: tuple[str, ...] = ()
+    """The person's own that wait or run."""
 
     @property
     def unread_short(self) -> str:
-        return f"{_MOST_SHOWN}+" if self.unread > _MOST_SHOWN else str(self.unread)
+        return _short(self.unread)
+
+    @property
+    def jobs_short(self) -> str:
+        return _short(len(self.jobs))
+
+
+def _short(count: int) -> str:
+    return f"{_MOST_SHOWN}+" if count > _MOST_SHOWN else str(count)
 
 
 def frame(request: HttpRequest) -> dict[str, Any]:
     """The context processor; pages that need no frame (the admin's) cost no query."""
-    return {"frame": SimpleLazyObject(lambda: open_frame(request))}
+    return {
+        "frame": SimpleLazyObject(lambda: open_frame(request)),
+        "states_of_jobs": State.choices,
+    }
 
 
 def open_frame(request: HttpRequest) -> Frame:
@@ -81,7 +96,14 @@ def _frame_of(user: User | AnonymousUser) -> Frame:
         cursor=log.cursor(topics),
         topics=topics,
         unread=inbox.unread(user),
+        jobs=tuple(live_jobs(user)),
     )
+
+
+def live_jobs(user: User) -> list[str]:
+    """Which, not how many: events that come twice, or were counted already, then change nothing."""
+    live = Job.objects.filter(owner=user, state__in=LIVE).order_by("-created_at")
+    return [str(pk) for pk in live.values_list("pk", flat=True)[:_MOST_COUNTED]]
 
 
 @cache

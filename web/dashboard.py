@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import zoneinfo
 from collections.abc import Sequence
+from datetime import tzinfo
 from typing import Any, Final
 
 from django.contrib.auth.models import User
+from django.utils import timezone
 
 from accounts import audience, profiles
 from events import log, presence, topics
 from notifications import activity, announcements, inbox
+from notifications.models import Notification
+from tasks import jobs
+from web import context
 
 ANNOUNCEMENTS: Final = 5
 NEEDS_ME: Final = 8
 ACTIVITY: Final = 40
+RUNNING: Final = 20
+TROUBLE: Final = ("job.failed", "job.lost")
+"""Kinds of notifications that stand before all others."""
 _TRIES: Final = 3  # to count between two equal cursors while events stream in
 
 
 def snapshot(user: User) -> dict[str, Any]:
     """Snapshot + the events above its cursor = a fresh snapshot; people come and go by whispers."""
     names = audience.default_topics(user.pk)
+    zone = _zone(user)
     for _ in range(_TRIES):
         cursor = log.cursor(names)
         per_minute = log.per_minute(names)
+        today = jobs.today(zone)
         if log.cursor(names) == cursor:  # counts, unlike rows with ids, can't be merged twice
             break
     return {
@@ -30,11 +41,34 @@ def snapshot(user: User) -> dict[str, Any]:
         "topics": names,
         "announcements": announcements.visible_to(user, ANNOUNCEMENTS).items,
         "unread": inbox.unread(user),
-        "needs_me": inbox.page(user, "unread", NEEDS_ME).items,
+        "needs_me": needs_me(user),
         "activity": lately(user, names),
         "people": people(topics.DASHBOARD),
         "per_minute": [{"at": log.rfc3339(at), "count": count} for at, count in per_minute],
+        "jobs": {
+            "running": jobs.running(user, RUNNING),
+            "live": context.live_jobs(user),
+            "today": today,
+            "workers_away": None if (since := jobs.outage()) is None else log.rfc3339(since),
+        },
     }
+
+
+def _zone(user: User) -> tzinfo:
+    """Whoever asks, page or API: the day is the person's."""
+    try:
+        return zoneinfo.ZoneInfo(profiles.of(user).time_zone)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+        return timezone.get_default_timezone()
+
+
+def needs_me(user: User) -> list[dict[str, Any]]:
+    """The newest unread, jobs of mine that went wrong before all others."""
+    newest = inbox.page(user, "unread", NEEDS_ME).notifications
+    wrong = Notification.objects.filter(recipient=user, read_at=None, kind__in=TROUBLE)
+    first = list(wrong.order_by("-pk")[:NEEDS_ME])
+    others = [note for note in newest if note.kind not in TROUBLE]
+    return inbox.items([*first, *others][:NEEDS_ME])
 
 
 def lately(user: User, names: Sequence[str]) -> list[dict[str, Any]]:

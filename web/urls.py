@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from web import connection, views
+from web import connection, jobs, views
 
 app_name = "web"
 
@@ -13,6 +13,13 @@ urlpatterns = [
     path("inbox/read/", views.mark_all, name="mark_all"),
     path("inbox/<int:notification_id>/", views.inbox_page, name="notification"),
     path("inbox/<int:notification_id>/mark/", views.mark, name="mark"),
+    path("jobs/", jobs.jobs_page, name="jobs"),
+    path("jobs/start/<str:name>/", jobs.job_start, name="job_start"),
+    path("jobs/<uuid:job_id>/", jobs.job_page, name="job"),
+    path("jobs/<uuid:job_id>/cancel/", jobs.job_cancel, name="job_cancel"),
+    path("jobs/<uuid:job_id>/retry/", jobs.job_retry, name="job_retry"),
+    path("jobs/<uuid:job_id>/log.txt", jobs.job_log, name="job_log"),
+    path("jobs/<uuid:job_id>/files/<int:file_id>/", jobs.job_file, name="job_file"),
     path("announcements/", views.announcements_page, name="announcements"),
     path(
         "announcements/<int:announcement_id>/edit/",

@@ -25,11 +25,14 @@ from accounts.models import ApiKey, SignIn
 from notifications import activity, announcements, inbox
 from notifications.errors import AnnouncementChanged, InvalidContent, NoSuchNotification
 from notifications.models import Announcement
+from tasks import tracking
+from tasks.models import EXTERNAL, TERMINAL
 from web import agents
 from web.context import open_frame
-from web.dashboard import snapshot
+from web.dashboard import RUNNING, snapshot
 from web.forms import AnnouncementForm, ApiKeyForm, PreferencesForm, time_zones
 from web.templatetags.hub import moment
+from web.templatetags.jobs import kind_title
 
 WORDS_KEPT: Final = 30 * 24 * 3600  # seconds; the address changes with the words
 LANGUAGE_KEPT: Final = 365 * 24 * 3600  # seconds
@@ -73,6 +76,12 @@ def _board(request: HttpRequest) -> dict[str, Any]:
         "events_last_hour": sum(minute["count"] for minute in shown["per_minute"]),
         "may_announce": _me(request).has_perm(announcements.PERMISSION),
         "subjects": activity.subjects(),
+        "kinds": {kind: kind_title(kind) for kind in (*tracking.kinds(), EXTERNAL)},
+        "most_running": RUNNING,
+        "ended_today": [
+            (state, state.label, sum(hour[state] for hour in shown["jobs"]["today"]))
+            for state in TERMINAL
+        ],
     }
 
 

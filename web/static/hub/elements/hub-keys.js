@@ -1,6 +1,7 @@
 const PLACES = {
   KeyD: "/",
   KeyI: "/inbox/",
+  KeyJ: "/jobs/",
   KeyA: "/announcements/",
   KeyS: "/settings/",
 };

@@ -1,12 +1,14 @@
-import { get } from "../api.js";
+import { get, send } from "../api.js";
 import { hub } from "../client.js";
-import { copy, glow, setLevel, setText, setTime, slot } from "../dom.js";
+import { copy, glow, safeLink, setLevel, setText, setTime, slot } from "../dom.js";
 import { onSnapshot } from "../snapshot.js";
+import { sayError } from "./hub-toasts.js";
 
 const MOST = 8;
+const TROUBLE = new Set(["job.failed", "job.lost"]); // stand before all others, and lead to the job
 const PAUSE = 300; // ms between two fetches of what moves up
 
-/** The newest unread notifications; the rest is a link away. */
+/** The newest unread notifications, jobs that went wrong first; the rest is a link away. */
 class HubNeeds extends HTMLElement {
   #unread = 0;
   #news = 0; // events so far: an answer older than one of them is fetched again
@@ -21,11 +23,26 @@ class HubNeeds extends HTMLElement {
       }),
       onSnapshot(({ needs_me, unread }) => this.#showAll(needs_me, unread)),
     ];
+    this.addEventListener("submit", this.#markRead);
   }
 
   disconnectedCallback() {
     for (const off of this.#offs) off();
+    this.removeEventListener("submit", this.#markRead);
   }
+
+  #markRead = async (event) => {
+    event.preventDefault();
+    const row = event.target.closest("li");
+    const next = (row.nextElementSibling ?? row.previousElementSibling)?.querySelector("a");
+    const hadFocus = row.contains(document.activeElement);
+    try {
+      await send("PATCH", `/inbox/${row.dataset.id}`, { read: true });
+      if (hadFocus) (next?.isConnected ? next : this).focus();
+    } catch (error) {
+      sayError(error.message);
+    }
+  };
 
   #happened(type, data) {
     this.#news += 1;
@@ -48,9 +65,9 @@ class HubNeeds extends HTMLElement {
       for (let isShown = false; !isShown && this.isConnected; ) {
         await new Promise((resolve) => setTimeout(resolve, PAUSE));
         const news = this.#news;
-        const { items, unread } = await get(`/inbox?state=unread&limit=${MOST}`);
+        const { needs_me, unread } = await get("/dashboard");
         isShown = news === this.#news;
-        if (isShown) this.#showAll(items, unread);
+        if (isShown) this.#showAll(needs_me, unread);
       }
     } catch {
       // The next event, or the snapshot after a reset, tries again.
@@ -75,13 +92,16 @@ class HubNeeds extends HTMLElement {
     if (item.read) return;
     const row = copy(this.querySelector("template"));
     row.dataset.id = item.id;
-    slot(row, "link").href = `/inbox/${item.id}/`;
+    row.dataset.kind = item.kind;
+    const href = TROUBLE.has(item.kind) && safeLink(item.url);
+    slot(row, "link").href = href || `/inbox/${item.id}/`;
+    row.querySelector("form").action = `/inbox/${item.id}/mark/`;
     setText(row, "title", item.title);
     setText(row, "body", item.body);
     setLevel(row, item.level);
     setTime(row.querySelector(".need-time"), item.at);
-    const older = this.#rows().find((other) => Number(other.dataset.id) < item.id);
-    this.querySelector("ol").insertBefore(row, older ?? null);
+    const after = this.#rows().find((other) => isBefore(item, other.dataset));
+    this.querySelector("ol").insertBefore(row, after ?? null);
     if (isNew) glow(row);
     for (const extra of this.#rows().slice(MOST)) extra.remove();
   }
@@ -96,6 +116,11 @@ class HubNeeds extends HTMLElement {
     this.querySelector(".tile-more").hidden = this.#unread <= shown;
     this.closest("section").querySelector("[data-needs-count]").textContent = this.#unread;
   }
+}
+
+function isBefore(item, { id, kind }) {
+  const isTrouble = TROUBLE.has(item.kind);
+  return isTrouble === TROUBLE.has(kind) ? item.id > Number(id) : isTrouble;
 }
 
 customElements.define("hub-needs", HubNeeds);

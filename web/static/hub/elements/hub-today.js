@@ -1,0 +1,150 @@
+import { hub } from "../client.js";
+import { slot } from "../dom.js";
+import { isJobEvent, stateWord } from "../jobview.js";
+import { onSnapshot, refreshAll } from "../snapshot.js";
+import { clock, hubNow } from "../when.js";
+import { fillIn, gettext } from "../words.js";
+
+const STATES = ["succeeded", "cancelled", "lost", "failed"]; // from below
+const HOUR = 3_600_000; // ms
+const HOURS = 24;
+const TICK = 20_000; // ms between looks at whether the day is over
+const SPREAD = 30_000; // ms over which the tabs of an office ask for their new day
+const SVG = "http://www.w3.org/2000/svg";
+const GAP = 2; // px between two bars
+const FOOT = 18; // px for the hours
+const HEAD = 14; // px for the highest count
+
+/** How jobs ended today, hour by hour, in stacked bars; the legend says it in words. */
+class HubToday extends HTMLElement {
+  #first = 0; // when the day began, as the hub reckons it for this person
+  #hours = []; // {succeeded, failed, cancelled, lost}
+  #offs = [];
+  #timer;
+  #resize;
+
+  connectedCallback() {
+    this.#load(JSON.parse(document.querySelector("#snapshot").textContent).jobs);
+    this.#offs = [
+      hub.on("event", ({ topic, type, data, at }) => {
+        if (topic === "group.dashboard" && isJobEvent(type) && STATES.includes(data.state))
+          this.#ended(data.state, Date.parse(at));
+      }),
+      onSnapshot(({ jobs }) => {
+        this.#load(jobs);
+        this.#draw();
+      }),
+    ];
+    this.#timer = setInterval(() => this.#turn(), TICK);
+    this.#resize = new ResizeObserver(() => this.#draw());
+    this.#resize.observe(slot(this, "chart"));
+    this.#draw();
+  }
+
+  disconnectedCallback() {
+    for (const off of this.#offs) off();
+    clearInterval(this.#timer);
+    this.#resize.disconnect();
+  }
+
+  #load({ today }) {
+    this.#first = Date.parse(today[0].at);
+    this.#hours = Array.from({ length: HOURS }, () => nothing());
+    for (const { at, ...counts } of today) {
+      const hour = this.#hours[this.#place(Date.parse(at))];
+      if (hour) for (const state of STATES) hour[state] += counts[state];
+    }
+  }
+
+  #place(at) {
+    return Math.floor((at - this.#first) / HOUR);
+  }
+
+  #ended(state, at) {
+    this.#turn();
+    const hour = this.#hours[this.#place(at)];
+    if (!hour) return;
+    hour[state] += 1;
+    this.#draw();
+  }
+
+  /** A new day begins empty; the hub says exactly when where clocks were changed. */
+  #turn() {
+    if (this.#place(hubNow()) < HOURS) return;
+    while (this.#place(hubNow()) >= HOURS) this.#first += HOURS * HOUR;
+    this.#hours = Array.from({ length: HOURS }, () => nothing());
+    this.#draw();
+    setTimeout(refreshAll, Math.random() * SPREAD);
+  }
+
+  #draw() {
+    for (const state of STATES) {
+      const sum = this.#hours.reduce((total, hour) => total + hour[state], 0);
+      const place = slot(this, state);
+      if (place.textContent !== String(sum)) place.textContent = sum;
+    }
+    const chart = slot(this, "chart");
+    const { clientWidth: width, clientHeight: height } = chart;
+    if (!width || !height) return;
+    const most = Math.max(1, ...this.#hours.map((hour) => total(hour)));
+    const ground = height - FOOT;
+    const scale = (ground - HEAD) / most;
+    const step = width / HOURS;
+    const svg = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img" });
+    svg.setAttribute("aria-label", this.#inWords());
+    svg.append(draw("path", { class: "today-ground", d: `M0 ${ground + 0.5}H${width}` }));
+    this.#hours.forEach((hour, at) => {
+      const x = at * step + GAP / 2;
+      if (at % 6 === 0) svg.append(label(clock(new Date(this.#first + at * HOUR)), x, height - 4));
+      if (total(hour)) svg.append(this.#bar(hour, at, { x, width: step - GAP, ground, scale }));
+    });
+    const highest = this.#hours.findIndex((hour) => total(hour) === most);
+    if (highest >= 0) {
+      const place = Math.min(Math.max((highest + 0.5) * step, 10), width - 10);
+      svg.append(label(String(most), place, HEAD - 4, "middle"));
+    }
+    chart.replaceChildren(svg);
+  }
+
+  #bar(hour, at, { x, width, ground, scale }) {
+    const bar = draw("g", {});
+    const title = draw("title", {});
+    const said = STATES.filter((state) => hour[state]).map(
+      (state) => `${stateWord(state)} ${hour[state]}`,
+    );
+    title.textContent = `${clock(new Date(this.#first + at * HOUR))} · ${said.join(" · ")}`;
+    bar.append(title);
+    let y = ground;
+    for (const state of STATES) {
+      if (!hour[state]) continue;
+      const height = Math.max(2, hour[state] * scale);
+      y -= height;
+      bar.append(draw("rect", { class: `today-${state}`, x, y, width, height }));
+    }
+    return bar;
+  }
+
+  #inWords() {
+    const said = STATES.map((state) => `${stateWord(state)} ${slot(this, state).textContent}`);
+    return fillIn(gettext("Jobs that ended today, by hour: %(counts)s"), {
+      counts: said.join(", "),
+    });
+  }
+}
+
+const nothing = () => ({ succeeded: 0, failed: 0, cancelled: 0, lost: 0 });
+const total = (hour) => STATES.reduce((sum, state) => sum + hour[state], 0);
+
+function draw(name, attributes) {
+  const element = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  return element;
+}
+
+function label(text, x, y, anchor = "start") {
+  const element = draw("text", { class: "today-label", x, y, "text-anchor": anchor });
+  element.textContent = text;
+  return element;
+}
+
+customElements.define("hub-today", HubToday);
