@@ -24,9 +24,10 @@ from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.utils import timezone, translation
 from django.utils.functional import Promise
+from django.utils.translation import gettext as _
 
 from tasks import files, jobs, notices, queue
-from tasks.errors import Cancelled, InvalidArguments, NotPossible, NotStartable
+from tasks.errors import Cancelled, Failed, InvalidArguments, NotPossible, NotStartable
 from tasks.models import ERROR_MAX, Job, State
 from tasks.running import LEASE, Run
 
@@ -150,8 +151,9 @@ class Tracked(Task):  # type: ignore[type-arg]
         if job_id is None or self.request.called_directly:
             return super().__call__(*args, **kwargs)
         job = jobs.claim(uuid.UUID(job_id), self._header(queue.ATTEMPT), LEASE)
-        if job is None:
-            raise Ignore  # run already, cancelled, lost, or started again: this message is late
+        if job is None:  # run already, cancelled, lost, or started again
+            logger.info("job %s: a message that came late is ignored", job_id)
+            raise Ignore
         return self._run(job, args, kwargs)
 
     def _header(self, name: str) -> Any:
@@ -162,7 +164,7 @@ class Tracked(Task):  # type: ignore[type-arg]
         run = Run(job)
         try:
             if not may_run(job):
-                raise PermissionError("Whoever started this job may no longer do so.")
+                raise Failed(_("Whoever started this job may no longer do so."))
             with run, translation.override(notices.language_of(job.owner)):
                 result = self.run(*args, **kwargs)
         except Cancelled:
@@ -296,6 +298,8 @@ def may_run(job: Job) -> bool:
 
 def trace_of(error: BaseException) -> str:
     """The end of the trace, whose last line says what broke."""
+    if isinstance(error, Failed):
+        return str(error)
     return "".join(traceback.format_exception(error))[-2 * ERROR_MAX :]
 
 

@@ -70,7 +70,9 @@ def effect(mark: str, seconds: float = 0, steps: int = 1) -> str:
 
 
 @tracked(title="Third time lucky")
-@shared_task(bind=True, autoretry_for=(ConnectionError,), retry_backoff=False, default_retry_delay=0)
+@shared_task(
+    bind=True, autoretry_for=(ConnectionError,), retry_backoff=False, default_retry_delay=0
+)
 def third_time(self, mark: str) -> str:  # type: ignore[no-untyped-def]
     _mark(mark)
     if self.request.retries < 2:
@@ -88,3 +90,9 @@ def _mark(path: str) -> None:
     if path:
         with Path(path).open("a") as out:
             out.write(f"{os.getpid()}\n")
+
+
+@tracked(title="Limited")
+@shared_task(time_limit=2)
+def limited() -> None:
+    time.sleep(60)
