@@ -196,7 +196,7 @@ def _add_run(verbs: argparse._SubParsersAction[_Parser]) -> None:
         type=_seconds,
         default=60.0,
         metavar="SECONDS",
-        help="to go on trying to report the result, when the hub is away (default 60, least 2)",
+        help="to go on trying to report the result, when the hub is away (default 60)",
     )
     verb.set_defaults(act=_run)
 
@@ -235,7 +235,7 @@ def _add_publish(verbs: argparse._SubParsersAction[_Parser]) -> None:
     verb.add_argument("type", metavar="TYPE", help="like order.late")
     verb.add_argument("data", metavar="JSON", help="an object; - reads it from stdin")
     verb.add_argument("--key", help="the same key again publishes nothing")
-    verb.set_defaults(act=lambda o: send.publish(_hub(), o.topic, o.type, o.data, o.key))
+    verb.set_defaults(act=_by_hub(lambda hub, o: send.publish(hub, o.topic, o.type, o.data, o.key)))
 
 
 def _add_notify(verbs: argparse._SubParsersAction[_Parser]) -> None:
@@ -249,13 +249,13 @@ def _add_notify(verbs: argparse._SubParsersAction[_Parser]) -> None:
     verb.add_argument("--level", choices=["info", "success", "warning", "error"])
     verb.add_argument("--kind", default="hubctl.message", help="default: %(default)s")
     verb.add_argument("--key", help="the same key again tells nobody")
-    verb.set_defaults(act=_notify)
+    verb.set_defaults(act=_by_hub(_notify))
 
 
-def _notify(options: argparse.Namespace) -> int:
+def _notify(hub: Hub, options: argparse.Namespace) -> int:
     names = ("kind", "title", "body", "url", "level", "key")
     return send.notify(
-        _hub(),
+        hub,
         users=options.to,
         teams=options.team,
         everyone=options.everyone,
@@ -281,7 +281,9 @@ def _add_listen(verbs: argparse._SubParsersAction[_Parser]) -> None:
         help="go on from where this file says, and note there how far it came",
     )
     verb.set_defaults(
-        act=lambda o: listen(_hub(), Listening(o.topics, o.json, o.whispers, o.cursor_file))
+        act=_by_hub(
+            lambda hub, o: listen(hub, Listening(o.topics, o.json, o.whispers, o.cursor_file))
+        )
     )
 
 
@@ -291,19 +293,21 @@ def _add_inbox(verbs: argparse._SubParsersAction[_Parser]) -> None:
     verb.add_argument("--limit", type=_count, default=25, metavar="N", help="default 25")
     verb.add_argument("--json", action="store_true", help="one JSON object per line")
     verb.set_defaults(
-        act=lambda o: inbox.show(_hub(), unread=o.unread, limit=o.limit, as_json=o.json)
+        act=_by_hub(lambda hub, o: inbox.show(hub, unread=o.unread, limit=o.limit, as_json=o.json))
     )
     more = verb.add_subparsers(metavar="COMMAND")
     read = _verb(more, "read", "mark as read", "")
     read.add_argument("which", metavar="ID", help="or all")
-    read.set_defaults(act=lambda o: inbox.mark_read(_hub(), o.which))
+    read.set_defaults(act=_by_hub(lambda hub, o: inbox.mark_read(hub, o.which)))
 
 
 def _add_jobs(verbs: argparse._SubParsersAction[_Parser]) -> None:
     verb = _verb(verbs, "jobs", "look at jobs, follow, cancel, retry and start them", _JOBS)
     more = verb.add_subparsers(metavar="COMMAND")
     verb.set_defaults(
-        act=lambda o: jobs.show_many(_hub(), state=None, kind=None, limit=25, as_json=False)
+        act=_by_hub(
+            lambda hub, o: jobs.show_many(hub, state=None, kind=None, limit=25, as_json=False)
+        )
     )
 
     every = _verb(more, "list", "list jobs, newest first", "")
@@ -312,39 +316,47 @@ def _add_jobs(verbs: argparse._SubParsersAction[_Parser]) -> None:
     every.add_argument("--limit", type=_count, default=25, metavar="N", help="default 25")
     every.add_argument("--json", action="store_true", help="one JSON object per line")
     every.set_defaults(
-        act=lambda o: jobs.show_many(
-            _hub(), state=o.state, kind=o.kind, limit=o.limit, as_json=o.json
+        act=_by_hub(
+            lambda hub, o: jobs.show_many(
+                hub, state=o.state, kind=o.kind, limit=o.limit, as_json=o.json
+            )
         )
     )
 
     one = _verb(more, "show", "show one job", "")
     one.add_argument("id", metavar="ID")
     one.add_argument("--json", action="store_true", help="as a JSON object")
-    one.set_defaults(act=lambda o: jobs.show(_hub(), o.id, as_json=o.json))
+    one.set_defaults(act=_by_hub(lambda hub, o: jobs.show(hub, o.id, as_json=o.json)))
 
     log = _verb(more, "log", "print the log of a job", "")
     log.add_argument("id", metavar="ID")
     log.add_argument("-f", "--follow", action="store_true", help="until the job has ended")
-    log.set_defaults(act=lambda o: jobs.show_log(_hub(), o.id, follow=o.follow))
+    log.set_defaults(act=_by_hub(lambda hub, o: jobs.show_log(hub, o.id, follow=o.follow)))
 
     cancel = _verb(more, "cancel", "ask a job to stop", "")
     cancel.add_argument("id", metavar="ID")
-    cancel.set_defaults(act=lambda o: jobs.cancel(_hub(), o.id))
+    cancel.set_defaults(act=_by_hub(lambda hub, o: jobs.cancel(hub, o.id)))
 
     again = _verb(more, "retry", "start a job that has ended once more", "")
     again.add_argument("id", metavar="ID")
-    again.set_defaults(act=lambda o: jobs.retry(_hub(), o.id))
+    again.set_defaults(act=_by_hub(lambda hub, o: jobs.retry(hub, o.id)))
 
     start = _verb(more, "start", "start a task", "")
     start.add_argument("task", metavar="TASK", help="like staff.import")
     start.add_argument("arguments", metavar="NAME=VALUE", nargs="*", help="NAME=@PATH is a file")
     start.add_argument("--key", help="the same key again starts nothing")
     start.add_argument("--json", action="store_true", help="as a JSON object")
-    start.set_defaults(act=lambda o: jobs.start(_hub(), o.task, o.arguments, o.key, as_json=o.json))
+    start.set_defaults(
+        act=_by_hub(lambda hub, o: jobs.start(hub, o.task, o.arguments, o.key, as_json=o.json))
+    )
 
 
-def _hub() -> Hub:
-    return Hub(config.load())
+def _by_hub(act: Callable[[Hub, argparse.Namespace], int]) -> Act:
+    def acting(options: argparse.Namespace) -> int:
+        with Hub(config.load()) as hub:
+            return act(hub, options)
+
+    return acting
 
 
 def _lease(text: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Self
 
 import httpx
 
@@ -69,7 +69,10 @@ class Hub:
             timeout=httpx.Timeout(silence, connect=5),
         )
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         self._http.close()
 
     def _ask(self, method: str, path: str, **request: Any) -> dict[str, Any]:

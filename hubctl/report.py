@@ -30,7 +30,7 @@ PAUSE_MOST: Final = 10.0
 
 
 WITHIN_LEAST: Final = 2.0
-"""Seconds that a hub which does answer is given to hear the result."""
+"""Seconds that the hub is given to hear the result, as long as nothing speaks against it."""
 FILED_MOST: Final = 100
 """Jobs that one run may become: each is one time that the hub has given it up."""
 UNRECORDED: Final = "The command runs on, unrecorded."
@@ -94,28 +94,34 @@ class Reporter:
                 self._not_before = 0.0
             self._patience = within
             self._changed.notify()
-        self._thread.join(max(within, WITHIN_LEAST))
+        now = time.monotonic()
+        until, latest = now + within, now + max(within, WITHIN_LEAST)
+        while self._thread.is_alive() and now < (until if self._trouble else latest):
+            self._thread.join(0.05)
+            now = time.monotonic()
         if not self._over:
             warn(f"the result was not reported: {self._trouble or 'the hub does not answer'}")
 
     def _run(self) -> None:
         try:
-            self._hub = Hub(self._config)
+            with Hub(self._config) as self._hub:
+                while not self._over:
+                    self._do(self._next())
         except HubctlError as error:
             warn(f"{error}. {UNRECORDED}")
             self._over = True
-        while not self._over:
-            step = self._next()
-            try:
-                step()
-            except Away as error:
-                self._step_back(step, error)
-            except GivenUp:
-                self._file_anew()
-            except Refused as error:
-                self._take_refusal(step, error)
-            else:
-                self._failures, self._trouble = 0, None
+
+    def _do(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Away as error:
+            self._step_back(step, error)
+        except GivenUp:
+            self._file_anew()
+        except Refused as error:
+            self._take_refusal(step, error)
+        else:
+            self._failures, self._trouble = 0, None
 
     def _next(self) -> Callable[[], None]:
         """Waits for it. Each step sends one request, and may be called again if that failed."""

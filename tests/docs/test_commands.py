@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -41,10 +42,14 @@ def hub(hub_server: LiveServer, django_db_blocker) -> Iterator[LiveServer]:
 
 
 @pytest.fixture
-def environment(hub: LiveServer, live_db: None) -> dict[str, str]:
+def environment(hub: LiveServer, live_db: None, tmp_path: Path) -> dict[str, str]:
     key = make_key(get_user_model().objects.get(username="admin"), "docs")[1]
     port = int(hub.host.rpartition(":")[2])
-    return child_environment(port, KEY=key)
+    hubctl = tmp_path / "hubctl"  # as if it were installed
+    hubctl.write_text(f'#!/bin/sh\nexec {sys.executable} -m hubctl "$@"\n')
+    hubctl.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    return child_environment(port, KEY=key, HUB_API_KEY=key, PATH=path)
 
 
 def command_of(block: Block, hub: LiveServer) -> list[str]:

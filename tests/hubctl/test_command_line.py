@@ -66,7 +66,12 @@ def test_wrong_use_ends_with_2_and_one_line(wrong) -> None:
 
 @pytest.mark.parametrize(
     "asked",
-    [["inbox"], ["jobs"], ["publish", "group.sales", "order.late", "{}"], ["notify", "--to", "a", "b"]],
+    [
+        ["inbox"],
+        ["jobs"],
+        ["publish", "group.sales", "order.late", "{}"],
+        ["notify", "--to", "a", "b"],
+    ],
     ids=" ".join,
 )
 def test_without_a_hub_it_ends_with_4_and_one_line(asked) -> None:

@@ -63,7 +63,7 @@ def test_the_backlog_drops_the_oldest_and_says_how_many() -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 def test_blocks_of_a_stream_are_whole_wherever_it_was_cut(size) -> None:
     sent = (
-        "retry: 2000\n\nid: e~a:1\n\nevent: event\r\ndata: {\"x\": \"한\u2028\"}\r\n\r\n:\n\n"
+        'retry: 2000\n\nid: e~a:1\n\nevent: event\r\ndata: {"x": "한\u2028"}\r\n\r\n:\n\n'
         "event: reset\ndata: a\ndata: b\nid: 5\n\nevent: event\ndata: cut"
     ).encode()
     chunks = [sent[at : at + size] for at in range(0, len(sent), size)]

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -59,7 +60,9 @@ def test_output_comes_when_it_is_written() -> None:
 
 
 def test_the_command_has_our_input_and_environment_and_its_own_options() -> None:
-    done = run(*shell('read line; echo "$line $MOOD $0 $1"'), "--", "--title", stdin=b"in\n", MOOD="good")
+    done = run(
+        *shell('read line; echo "$line $MOOD $0 $1"'), "--", "--title", stdin=b"in\n", MOOD="good"
+    )
     assert done.stdout == b"in good -- --title\n"
 
 
@@ -98,7 +101,9 @@ def test_ignored_signals_stay_ignored() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
 def test_killed_with_9_it_takes_the_command_along() -> None:
-    process = run.start(*AWAY, sys.executable, "-uc", "import os, time; print(os.getpid()); time.sleep(600)")
+    process = run.start(
+        *AWAY, sys.executable, "-uc", "import os, time; print(os.getpid()); time.sleep(600)"
+    )
     try:
         child = int(read_until(process.stdout, b"\n"))
         process.kill()
@@ -113,9 +118,9 @@ def wait_for_the_end_of(pid: int) -> None:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         os.kill(pid, 0)
-        with open(f"/proc/{pid}/stat") as file:  # an orphan may wait to be reaped
-            if file.read().rpartition(")")[2].split()[0] == "Z":
-                raise ProcessLookupError
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        if state == "Z":  # an orphan may wait to be reaped
+            raise ProcessLookupError
         time.sleep(0.05)
 
 
@@ -163,8 +168,7 @@ def test_a_signal_ends_the_waiting_for_the_hub_and_the_exit_code_stays() -> None
 
 
 def test_a_progress_outside_of_a_run_does_nothing() -> None:
-    for environment in ({}, {"HUB_JOB": "/nonexistent/job"}):
-        done = run("progress", "3", "10", **environment)
+    for done in (run("progress", "3", "10"), run("progress", "3", HUB_JOB="/nonexistent/job")):
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
