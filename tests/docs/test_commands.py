@@ -170,8 +170,14 @@ def test_the_app_of_the_readme_speaks(tmp_path, hub: LiveServer) -> None:
         "from events import log; clerk = User.objects.create_user('alice');"
         "order = Order.objects.create(number=7, state='new', clerk=clerk);"
         "order.state = 'late'; order.save();"
-        "seen = log.after('group.dashboard', 0, 9) + log.after(f'user.{clerk.pk}', 0, 9);"
-        "print(json.dumps([[event.type, event.data['title']] for event in seen]))"
+        "from orders.tasks import order_report; from tasks import queue;"
+        "job = order_report.start(owner=clerk, state='late');"
+        "order_report.apply(kwargs={'state': 'late'},"
+        " headers={queue.JOB: str(job.pk), queue.ATTEMPT: 1});"  # as a worker does, here
+        "job.refresh_from_db();"
+        "print(json.dumps([job.state, job.summary, job.done, job.files.get().name]));"
+        "seen = log.after('group.dashboard', 0, 99) + log.after(f'user.{clerk.pk}', 0, 99);"
+        "print(json.dumps([[event.type, event.data.get('title')] for event in seen]))"
     )
     for arguments in (
         ["check"],
@@ -187,10 +193,13 @@ def test_the_app_of_the_readme_speaks(tmp_path, hub: LiveServer) -> None:
             timeout=60,
         )
         assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1]) == [
+    *_, job, seen = map(json.loads, done.stdout.splitlines())
+    assert job == ["succeeded", "1 orders", 1, "orders.csv"]
+    assert [[kind, title] for kind, title in seen if not kind.startswith("job.")] == [
         ["orders.order.created", "Order 7 is new"],
         ["orders.order.updated", "Order 7 is late"],
         ["notification.created", "Order 7 is late"],
+        ["notification.created", "Order report: done"],
     ]
 
 
