@@ -15,6 +15,7 @@ from events import log, presence, topics
 from notifications import activity, announcements, inbox
 from notifications.models import Notification
 from tasks import jobs
+from tasks.models import LIVE
 from web import context
 
 ANNOUNCEMENTS: Final = 5
@@ -72,15 +73,17 @@ def needs_me(user: User) -> list[dict[str, Any]]:
 
 
 def lately(user: User, names: Sequence[str]) -> list[dict[str, Any]]:
-    """The newest events with a title. Inbox items, which fill the own topic, have a tile of their own."""
+    """The newest events with a title. Inbox items and jobs under way, which fill the own topic, have their own tiles."""
     own = topics.user(user.pk)
     shown = activity.recent([name for name in names if name != own], ACTIVITY)
-    shown += [
-        item
-        for item in activity.recent([own], ACTIVITY)
-        if not item["type"].startswith("notification.")
-    ]
+    shown += [item for item in activity.recent([own], ACTIVITY) if _is_activity(item["type"])]
     return sorted(shown, key=lambda item: str(item["at"]), reverse=True)[:ACTIVITY]
+
+
+def _is_activity(event_type: str) -> bool:
+    """`isActivity` of hub-activity.js says the same."""
+    head, _dot, last = event_type.partition(".")
+    return head != "notification" and not (head == "job" and last in LIVE)
 
 
 def people(topic: str) -> list[dict[str, Any]]:

@@ -152,9 +152,7 @@ def job_file(request: HttpRequest, job_id: uuid.UUID, file_id: int) -> HttpRespo
         raise Http404 from None
 
 
-def _start(
-    request: HttpRequest, task: tracking.Definition, form: Form, once: str
-) -> HttpResponse:
+def _start(request: HttpRequest, task: tracking.Definition, form: Form, once: str) -> HttpResponse:
     context = {
         "place": "jobs",
         "task": task,

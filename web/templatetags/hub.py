@@ -16,6 +16,7 @@ from django.utils.translation import ngettext
 from notifications import activity
 from notifications.content import is_safe_url
 from notifications.models import Level
+from tasks.models import State
 from web import context
 
 register = template.Library()
@@ -102,6 +103,8 @@ def subject(event_type: str) -> str:
     head, _dot, last = event_type.rpartition(".")
     if last in {"created", "updated", "deleted"}:
         return activity.subjects().get(head) or head.rpartition(".")[2].replace("_", " ")
+    if head == "job" and last in State.values:
+        return str(State(last).label)
     return event_type
 
 

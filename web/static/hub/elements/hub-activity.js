@@ -1,5 +1,6 @@
 import { hub } from "../client.js";
 import { copy, glow, safeLink, setText, setTime, slot } from "../dom.js";
+import { stateWord } from "../jobview.js";
 import { onSnapshot } from "../snapshot.js";
 
 const ENDINGS = new Set(["created", "updated", "deleted"]);
@@ -13,7 +14,7 @@ class HubActivity extends HTMLElement {
       hub.on("event", (event) => {
         const { title, url } = event.data;
         if (event.type === "announcement.deleted") this.#forget(event.topic, event.data.id);
-        else if (title && !event.type.startsWith("notification."))
+        else if (title && isActivity(event.type))
           this.#add(
             { ...event, title: String(title), url, about: announcementOf(event) },
             { isNew: true },
@@ -63,12 +64,17 @@ class HubActivity extends HTMLElement {
   }
 }
 
+/** Inbox items and jobs under way, which fill the own topic, have their own tiles. */
+const isActivity = (type) =>
+  !type.startsWith("notification.") && type !== "job.queued" && type !== "job.started";
+
 const announcementOf = ({ type, data }) => (type.startsWith("announcement.") ? data.id : undefined);
 
 /** `orders.order.created` is an "order", "created", by its name in the person's language; other types stand for themselves. */
 function inWords(type) {
   const parts = type.split(".");
   const last = parts.at(-1);
+  if (parts[0] === "job") return [stateWord(last), ""];
   if (!ENDINGS.has(last)) return [type, ""];
   const subjects = JSON.parse(document.querySelector("#subjects").textContent);
   const subject = subjects[parts.slice(0, -1).join(".")] ?? parts.at(-2).replaceAll("_", " ");

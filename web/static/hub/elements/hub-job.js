@@ -264,12 +264,16 @@ class HubJob extends HTMLElement {
     const job = this.#job;
     const isRunning = job.state === "started";
     const now = hubNow();
-    const running = job.started_at ? duration(now - Date.parse(job.started_at)) : "";
-    say(this, "took", isRunning ? running : took(job));
+    say(this, "took", isRunning ? this.#runningFor(now) : tookInWords(job));
     const pace = isRunning ? this.#pace.rate(now / 1000) : null;
     say(this, "rate", pace === null ? "" : rate(pace));
     const seconds = isRunning ? this.#pace.left(job.total, now / 1000) : null;
     say(this, "left", seconds === null ? "" : left(seconds));
+  }
+
+  #runningFor(now) {
+    const time = duration(now - Date.parse(this.#job.started_at));
+    return fillIn(gettext("running for %(time)s"), { time });
   }
 
   #problem(text) {
@@ -315,6 +319,11 @@ class HubJob extends HTMLElement {
     }
     for (const button of buttons) button.removeAttribute("aria-disabled");
   }
+}
+
+function tookInWords(job) {
+  const time = took(job);
+  return time && fillIn(gettext("took %(time)s"), { time });
 }
 
 /** Only when something differs: what is focused or selected stays so. */

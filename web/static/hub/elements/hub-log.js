@@ -69,9 +69,7 @@ class HubLog extends HTMLElement {
     this.#fetching = true;
     try {
       for (let wanted = plan(); wanted && this.isConnected; wanted = plan()) {
-        const { items } = await get(
-          `/jobs/${this.dataset.id}/log?from=${wanted.from}&limit=${wanted.limit}`,
-        );
+        const items = await this.#page(wanted);
         this.#show(wanted.how, this.#book.take(wanted, items));
         if (wanted.how === "prepend") break; // the next page is for whoever goes on reading up
       }
@@ -81,6 +79,18 @@ class HubLog extends HTMLElement {
     this.#fetching = false;
     this.#showJump();
     if (this.#isFollowing && this.#book.below) this.#fetch(() => this.#book.missing());
+  }
+
+  /** All the lines of a plan; of long ones an answer brings fewer than were asked for. */
+  async #page({ from, limit }) {
+    const lines = [];
+    for (let next = from; next !== null && next < from + limit; ) {
+      const page = `from=${next}&limit=${from + limit - next}`;
+      const answer = await get(`/jobs/${this.dataset.id}/log?${page}`);
+      lines.push(...answer.items);
+      next = answer.next;
+    }
+    return lines;
   }
 
   #show(how, lines) {

@@ -12,8 +12,7 @@ const TICK = 20_000; // ms between looks at whether the day is over
 const SPREAD = 30_000; // ms over which the tabs of an office ask for their new day
 const SVG = "http://www.w3.org/2000/svg";
 const GAP = 2; // px between two bars
-const FOOT = 18; // px for the hours
-const HEAD = 14; // px for the highest count
+const ROOM = 5; // px around a line of figures
 
 /** How jobs ended today, hour by hour, in stacked bars; the legend says it in words. */
 class HubToday extends HTMLElement {
@@ -87,21 +86,23 @@ class HubToday extends HTMLElement {
     const { clientWidth: width, clientHeight: height } = chart;
     if (!width || !height) return;
     const most = Math.max(1, ...this.#hours.map((hour) => total(hour)));
-    const ground = height - FOOT;
-    const scale = (ground - HEAD) / most;
+    const line = 0.8 * Number.parseFloat(getComputedStyle(chart).fontSize) + ROOM;
+    const ground = height - line;
+    const scale = (ground - line) / most;
     const step = width / HOURS;
     const svg = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img" });
     svg.setAttribute("aria-label", this.#inWords());
     svg.append(draw("path", { class: "today-ground", d: `M0 ${ground + 0.5}H${width}` }));
     this.#hours.forEach((hour, at) => {
       const x = at * step + GAP / 2;
-      if (at % 6 === 0) svg.append(label(clock(new Date(this.#first + at * HOUR)), x, height - 4));
+      if (at % 6 === 0)
+        svg.append(label(clock(new Date(this.#first + at * HOUR)), x, height - ROOM));
       if (total(hour)) svg.append(this.#bar(hour, at, { x, width: step - GAP, ground, scale }));
     });
     const highest = this.#hours.findIndex((hour) => total(hour) === most);
     if (highest >= 0) {
       const place = Math.min(Math.max((highest + 0.5) * step, 10), width - 10);
-      svg.append(label(String(most), place, HEAD - 4, "middle"));
+      svg.append(label(String(most), place, line - ROOM, "middle"));
     }
     chart.replaceChildren(svg);
   }
