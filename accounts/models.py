@@ -130,9 +130,15 @@ class Answer(models.Model):
 
 
 class ResetRequest(models.Model):
-    """Somebody typed this mail address to reset a password; the row goes when the mail went, if there was any."""
+    """A link to set a password, to be mailed: somebody typed this address, or `user` is invited to a new account.
+
+    The row goes when the mail went, if there was any.
+    """
 
     email = models.EmailField()
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="+"
+    )
     language = models.CharField(max_length=10, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     due_at = models.DateTimeField(default=timezone.now)
