@@ -10,6 +10,10 @@ class Cancelled(BaseException):
     """
 
 
+class Failed(Exception):
+    """Raised by a task that can't go on, for a reason that people understand: the text, without a trace."""
+
+
 class NotPossible(Exception):
     """What was asked for does not fit the job's state; the text says why."""
 

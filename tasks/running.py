@@ -219,6 +219,12 @@ class Run:
                 raise
 
 
+def current() -> Job | None:
+    """The job that this code runs for; None where nobody tracks it."""
+    run = _current.get()
+    return None if run is None else run.job
+
+
 def track(rows: Iterable[T], total: int | None = None, note: str = "") -> Iterator[T]:
     """Go through the rows and show how far; `total` is asked of the rows when it is not given.
 
