@@ -134,6 +134,8 @@ test("what was too long to be whispered is fetched", () => {
   const log = new LogBook(lines(1, 10), 10);
   assert.deepEqual(numbers(log.hear(said(11, 12, 41), true)), [11, 12]);
   assert.equal(log.missing().from, 13);
+  assert.deepEqual(log.hear({ attempt: 1, n: 41, next: 50 }, true), []);
+  assert.equal(log.head, 49);
 });
 
 test("what is heard during a fetch is not lost", () => {

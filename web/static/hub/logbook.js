@@ -41,8 +41,11 @@ export class LogBook {
     this.#head = Math.max(this.#head, head);
   }
 
-  /** A whisper: `lines` from number `n`, and the number of the next one. Returns the lines to show below the others. */
-  hear({ attempt, n, lines, next }, isFollowing) {
+  /**
+   * A whisper: `lines` from number `n`, none when they are too long for one, and the number of the next one.
+   * Returns the lines to show below the others.
+   */
+  hear({ attempt, n, lines = [], next }, isFollowing) {
     const wasWhole = this.below === 0;
     this.learn(next - 1);
     const isNext = n <= this.last + 1 && (this.#lines.length > 0 || n === 1);
