@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import timedelta
 from types import TracebackType
 from typing import Final
 from urllib.parse import quote
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.http import StreamingHttpResponse
 from django.utils import timezone
@@ -21,6 +22,8 @@ from tasks.models import FILE_NAME_MAX, FILES_MAX, File, FileChunk, Job
 PIECE: Final = 256 * 1024
 """Bytes of one row: some milliseconds of write lock."""
 LARGEST: Final = 256 * 1024 * 1024
+UPLOAD_MAX: Final = 16 * 1024 * 1024
+"""Bytes of what somebody gives to a job: a CSV file of 100,000 rows, and room."""
 SAFE_TYPES: Final = frozenset(
     {
         "text/csv",
@@ -167,12 +170,21 @@ def of(job: Job, file_id: int) -> File:
     return found
 
 
+class Download(StreamingHttpResponse):
+    """Django itself would gather all pieces of a synchronous iterator before an asynchronous server sends the first."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces = iter(self)
+        while piece := await sync_to_async(lambda: next(pieces, b""))():
+            yield piece
+
+
 def response(file: File) -> StreamingHttpResponse:
     """A download: never shown by the browser, whatever is in it."""
     kind = file.type if file.type in SAFE_TYPES else "application/octet-stream"
     if kind.startswith("text/"):
         kind += "; charset=utf-8"
-    answer = StreamingHttpResponse(read(file), content_type=kind)
+    answer = Download(read(file), content_type=kind)
     answer.headers["Content-Length"] = str(file.size)
     answer.headers["Content-Disposition"] = f"attachment; filename*=utf-8''{quote(file.name)}"
     answer.headers["X-Content-Type-Options"] = "nosniff"

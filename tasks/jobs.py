@@ -297,7 +297,7 @@ def page(
     if kind:
         rows = rows.filter(kind=kind)
     if before is not None:
-        place = Job.objects.filter(pk=before).values_list("created_at", "pk").first()
+        place = visible_to(user).filter(pk=before).values_list("created_at", "pk").first()
         if place is None:
             return Page([], None)
         at, last = place

@@ -121,3 +121,18 @@ def test_uploads_are_read_as_lines_across_pieces(monkeypatch):
         list(files.text_lines(["가".encode("cp949")]))
     with pytest.raises(NoSuchJob):
         files.lines(10**9)
+
+
+async def test_a_download_is_sent_piece_by_piece_by_an_asynchronous_server(monkeypatch):
+    def made_to_order():
+        for number in range(3):
+            asked.append(number)
+            yield b"%d" % number
+
+    asked: list[int] = []
+    monkeypatch.setattr(files, "read", lambda file: made_to_order())
+    answer = files.response(File(name="big.bin", type="application/zip", size=3))
+    seen = []
+    async for piece in answer:
+        seen.append((piece, list(asked)))
+    assert seen == [(b"0", [0]), (b"1", [0, 1]), (b"2", [0, 1, 2])]
