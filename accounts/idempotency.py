@@ -32,17 +32,25 @@ def once(
     if key is None:
         with transaction.atomic():
             return make()
-    stored = _stored(user_id, route, key, again)
-    if stored is not None:
-        return stored
+    found = stored(user_id, route, key, again)
+    if found is not None:
+        return found
     try:
         with transaction.atomic():
             return _first(user_id, route, key, make)
     except _Taken:
-        stored = _stored(user_id, route, key, again)
-    if stored is None:
+        found = stored(user_id, route, key, again)
+    if found is None:
         raise RuntimeError(f"the answer to {route} was there and is gone")
-    return stored
+    return found
+
+
+def stored(user_id: int, route: str, key: str | None, again: int | None = None) -> Made | None:
+    """The first answer, for who would have to do much before `once`; None: there is none yet."""
+    if key is None:
+        return None
+    row = Answer.objects.filter(user_id=user_id, route=route, key=key).first()
+    return (again or row.status, row.body) if row is not None else None
 
 
 def prune() -> int:
@@ -62,8 +70,3 @@ def _first(user_id: int, route: str, key: str, make: Callable[[], Made]) -> Made
     row.status, row.body = made = make()
     row.save(update_fields=["status", "body"])
     return made
-
-
-def _stored(user_id: int, route: str, key: str, again: int | None) -> Made | None:
-    row = Answer.objects.filter(user_id=user_id, route=route, key=key).first()
-    return (again or row.status, row.body) if row is not None else None

@@ -11,10 +11,15 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import orjson
-from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.core.exceptions import (
+    PermissionDenied,
+    RequestDataTooBig,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+)
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, RawPostDataException
+from django.http.multipartparser import MultiPartParserError
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
 from ninja import NinjaAPI
@@ -23,43 +28,36 @@ from ninja.parser import Parser
 
 import accounts.api
 import notifications.api
+import tasks.api
 import web.api
+from accounts.api_body import json_object
 from accounts.errors import CODES, ApiError
 from events.errors import EventTooLarge, InvalidEvent
+from hub import bodies
 
 logger = logging.getLogger(__name__)
 
 BODY_LIMIT: Final = 1024 * 1024
+"""Bytes; where files are taken, more (`hub.bodies`)."""
 RETRY_AFTER: Final = 5
 """Seconds after which a caller may try again when the database is away."""
 
 
 class StrictParser(Parser):
-    """No lone surrogates, no NaN, no NUL: texts that a database refuses are refused before they get there."""
-
     def parse_body(self, request: HttpRequest) -> Any:
-        try:
-            value = orjson.loads(request.body)
-        except orjson.JSONDecodeError as error:
-            raise ValueError(f"{error}{_sent_as(request)}") from None
-        if b"\\u0000" in request.body and _holds_nul(value):
-            raise ValueError("NUL characters are not accepted")
-        if not isinstance(value, dict):
-            raise ApiError(
-                422, "The body must be a JSON object.", fields={"body": "must be an object"}
-            )
-        return value
+        return json_object(request)
 
 
 api = NinjaAPI(
     title="Hub",
     version="1",
-    description="Notifications, announcements and events for staff. Scripts send an API key as `Authorization: Bearer …`.",
+    description="Notifications, announcements, jobs and events for staff. Scripts send an API key as `Authorization: Bearer …`.",
     urls_namespace="api",
     parser=StrictParser(),
 )
 api.add_router("", accounts.api.router)
 api.add_router("", notifications.api.router)
+api.add_router("", tasks.api.router)
 api.add_router("", web.api.router)
 
 
@@ -100,8 +98,6 @@ def _refused(request: HttpRequest, error: ApiError) -> HttpResponse:
 def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
     if isinstance(error.__cause__, ApiError):  # of the parser, wrapped
         return _refused(request, error.__cause__)
-    if error.status_code == 400 and error.__cause__ is not None:
-        return answer(400, f"The body is no JSON that we accept: {error.__cause__}.")
     return answer(error.status_code, error.message)
 
 
@@ -110,6 +106,18 @@ def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
     fields = {_place(one["loc"]): str(one["msg"]) for one in error.errors}
     named = ", ".join(fields)
     return answer(422, f"Not accepted: {named}.", fields=fields)
+
+
+@api.exception_handler(RequestDataTooBig)
+def _too_much_text(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
+    return answer(413, "The form's texts are too large; nothing was changed.")
+
+
+@api.exception_handler(MultiPartParserError)
+@api.exception_handler(TooManyFieldsSent)
+@api.exception_handler(TooManyFilesSent)
+def _unreadable_form(request: HttpRequest, error: Exception) -> HttpResponse:
+    return answer(400, "The body is no form that can be read.")
 
 
 @api.exception_handler(EventTooLarge)
@@ -156,8 +164,9 @@ def guarded(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponse
     """What the operations themselves can't answer: too large a body, a method that is not there."""
 
     def guard(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if _is_too_large(request):
-            return answer(413, f"The body is larger than {BODY_LIMIT} bytes.")
+        limit = bodies.limit(request.method, request.path, request.content_type, BODY_LIMIT)
+        if _is_too_large(request, limit):
+            return answer(413, f"The body is larger than {limit} bytes.")
         try:
             response = view(request, *args, **kwargs)
         except Http404:
@@ -181,31 +190,19 @@ def _routes() -> list[URLPattern | URLResolver]:
     return routes
 
 
-def _is_too_large(request: HttpRequest) -> bool:
-    if int(request.META.get("CONTENT_LENGTH") or 0) > BODY_LIMIT:
+def _is_too_large(request: HttpRequest, limit: int) -> bool:
+    if int(request.META.get("CONTENT_LENGTH") or 0) > limit:
         return True
+    if limit > BODY_LIMIT:
+        return (
+            False  # a form with files is read piece by piece, and only once it is known whose it is
+        )
     try:
         return len(request.body) > BODY_LIMIT  # sent in chunks, without a length
     except RequestDataTooBig:
         return True
     except RawPostDataException:
         return False
-
-
-def _sent_as(request: HttpRequest) -> str:
-    """A word to whoever sends a form: JSON is read whatever it calls itself, a form never."""
-    kind = request.content_type
-    if not kind or kind == "application/json" or kind.endswith("+json"):
-        return ""
-    return f"; it was sent as {kind[:100]}, send JSON with Content-Type: application/json"
-
-
-def _holds_nul(value: Any) -> bool:
-    if isinstance(value, str):
-        return "\0" in value
-    if isinstance(value, dict):
-        return any(_holds_nul(part) for pair in value.items() for part in pair)
-    return isinstance(value, list) and any(map(_holds_nul, value))
 
 
 def _place(location: tuple[Any, ...]) -> str:

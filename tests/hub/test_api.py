@@ -200,6 +200,7 @@ def test_nobody_is_401_on_every_operation() -> None:
 
 
 def _with_ones(path: str) -> str:
+    path = path.replace("{job_id}", "00000000-0000-4000-8000-000000000001")
     return re.sub(r"\{[^}]+\}", "1", path)
 
 

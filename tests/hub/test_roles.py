@@ -20,6 +20,8 @@ from events import redis_client
 from hub.api import api
 from notifications import announcements, notify
 from notifications.models import Notification
+from tasks import external, files, jobs
+from tasks.models import State
 from tests.hub.test_api import TABLE
 from tests.people import PASSWORD, person
 from web import account_urls
@@ -29,11 +31,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 LETTER = '{"to": %s, "kind": "orders.late", "title": "Late"}'
 NOTICE = '{"title": "Closed", "level": "info"}'
+COUNT = '{"task": "tests.shop.tasks.%s", "args": {"shelves": 1}}'
 
 API_ROLES = (
     "nobody", "charlie", "alice", "admin", "reader", "publisher", "operator", "revoked", "bob",
 )  # fmt: skip
-"""alice is in the team, bob may announce; reader and publisher are keys of alice's, operator is one of admin's."""
+"""alice is in the team and owns the jobs, bob may announce; reader and publisher are keys of alice's, operator is one of admin's."""
 API: Final[dict[tuple[str, str, str], tuple[int, ...]]] = {
     ("GET", "/dashboard", ""):                                               (401, 200, 200, 200, 200, 403, 403, 401, 200),
     ("GET", "/inbox", ""):                                                   (401, 200, 200, 200, 200, 403, 403, 401, 200),
@@ -54,6 +57,34 @@ API: Final[dict[tuple[str, str, str], tuple[int, ...]]] = {
     ("DELETE", "/announcements/PUBLIC", ""):                                 (401, 403, 403, 204, 403, 403, 403, 401, 204),
     ("DELETE", "/announcements/TEAMS", ""):                                  (401, 403, 403, 204, 403, 403, 403, 401, 404),
     ("DELETE", "/announcements/GONE", ""):                                   (401, 403, 403, 404, 403, 403, 403, 401, 404),
+    ("GET", "/tasks", ""):                                                   (401, 200, 200, 200, 200, 403, 403, 401, 200),
+    ("GET", "/jobs", ""):                                                    (401, 200, 200, 200, 200, 403, 403, 401, 200),
+    ("POST", "/jobs", '{"task": "no.such"}'):                                (401, 404, 404, 404, 403, 403, 403, 401, 404),
+    ("POST", "/jobs", COUNT % "stocktake"):                                  (401, 201, 201, 201, 403, 403, 403, 401, 201),
+    ("POST", "/jobs", COUNT % "managed"):                                    (401, 404, 404, 201, 403, 403, 403, 401, 404),
+    ("GET", "/jobs/SCRIPT", ""):                                             (401, 404, 200, 200, 200, 403, 403, 401, 404),
+    ("GET", "/jobs/NOJOB", ""):                                              (401, 404, 404, 404, 404, 403, 403, 401, 404),
+    ("GET", "/jobs/SCRIPT/log", ""):                                         (401, 404, 200, 200, 200, 403, 403, 401, 404),
+    ("GET", "/jobs/NOJOB/log", ""):                                          (401, 404, 404, 404, 404, 403, 403, 401, 404),
+    ("GET", "/jobs/SCRIPT/files/FILE", ""):                                  (401, 404, 200, 200, 200, 403, 403, 401, 404),
+    ("GET", "/jobs/NOJOB/files/FILE", ""):                                   (401, 404, 404, 404, 404, 403, 403, 401, 404),
+    ("POST", "/jobs/SCRIPT/cancel", ""):                                     (401, 404, 200, 200, 403, 403, 403, 401, 404),
+    ("POST", "/jobs/NOJOB/cancel", ""):                                      (401, 404, 404, 404, 403, 403, 403, 401, 404),
+    ("POST", "/jobs/FAILED/retry", ""):                                      (401, 404, 200, 200, 403, 403, 403, 401, 404),
+    ("POST", "/jobs/NOJOB/retry", ""):                                       (401, 404, 404, 404, 403, 403, 403, 401, 404),
+    ("POST", "/jobs/external", '{"title": "Backup"}'):                       (401, 201, 201, 201, 403, 403, 403, 401, 201),
+    **{
+        ("POST", f"/jobs{place}/{job}/{verb}", body): answers
+        for place in ("", "/external")
+        for verb, body in (
+            ("progress", '{"done": 1}'), ("log", '{"text": "x"}'), ("heartbeat", ""), ("finish", '{"ok": true}'),
+        )
+        for job, answers in (
+            ("SCRIPT",                                                       (401, 404, 200, 200, 403, 403, 403, 401, 404)),
+            ("FAILED",                                                       (401, 404, 409, 409, 403, 403, 403, 401, 404)),
+            ("NOJOB",                                                        (401, 404, 404, 404, 403, 403, 403, 401, 404)),
+        )
+    },
 }  # fmt: skip
 
 ROLES = ("nobody", "stranger", "charlie", "alice", "helper", "bob", "admin")
@@ -135,6 +166,12 @@ def words(alice: User, bob: User, charlie: User, admin: User, settings: Any) -> 
     notify(to=alice, kind="orders.late", title="For alice")
     browser = Client()
     browser.post("/accounts/login/", {"username": "alice", "password": PASSWORD})
+    failed = jobs.create(kind="tests.shop.tasks.stocktake", title="Stocktake", owner=alice)
+    jobs.claim(failed.pk, 1, 60)
+    jobs.finish(failed.pk, 1, State.FAILED, quiet=True)
+    script = external.start(alice, "Backup")
+    with files.result(script, "report.csv", "text/csv") as report:
+        report.write("a,b")
     return {
         "ALICES": str(Notification.objects.get(recipient=alice).pk),
         "ALICE": str(alice.pk),
@@ -143,6 +180,10 @@ def words(alice: User, bob: User, charlie: User, admin: User, settings: Any) -> 
         "TEAM": str(team.pk),
         "GONE": "987654",
         "KEY": str(make_key(alice, "alice's")[0].pk),
+        "SCRIPT": str(script.pk),
+        "FAILED": str(failed.pk),
+        "NOJOB": "0f8fad5b-d9cb-469f-a165-70867728950e",
+        "FILE": str(report.file.pk),
         "SESSION": str(SignIn.objects.get(user=alice).pk),
     }
 
@@ -232,5 +273,5 @@ def test_no_operation_is_forgotten(words: dict[str, str]) -> None:
         for method in operations
     }
     assert wanted <= {
-        (method, re.sub(r"<(int:)?(\w+)>", r"{\2}", route)) for method, route in reached
+        (method, re.sub(r"<(\w+:)?(\w+)>", r"{\2}", route)) for method, route in reached
     }

@@ -132,7 +132,5 @@ async def test_a_download_is_sent_piece_by_piece_by_an_asynchronous_server(monke
     asked: list[int] = []
     monkeypatch.setattr(files, "read", lambda file: made_to_order())
     answer = files.response(File(name="big.bin", type="application/zip", size=3))
-    seen = []
-    async for piece in answer:
-        seen.append((piece, list(asked)))
+    seen = [(piece, list(asked)) async for piece in answer]
     assert seen == [(b"0", [0]), (b"1", [0, 1]), (b"2", [0, 1, 2])]
