@@ -6,7 +6,9 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from tasks import files, jobs
+from tasks import exports, files, jobs, staff_import
+
+__all__ = ["exports", "prune", "staff_import"]  # the worker finds the hub's own tracked tasks here
 
 
 @shared_task
