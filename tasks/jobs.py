@@ -19,7 +19,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Count, F, Q, QuerySet
-from django.db.models.functions import TruncHour
+from django.db.models.functions import Greatest, TruncHour
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -117,13 +117,11 @@ def beat(job: Job, **progress: Any) -> bool:
 
     `done` never goes back within an attempt.
     """
-    done = progress.pop("done", None)
+    if "done" in progress:
+        progress["done"] = Greatest("done", progress["done"])
     running = Job.objects.filter(pk=job.pk, attempt=job.attempt, state=State.STARTED)
-    if done is not None:
-        running.filter(done__lt=done).update(done=done)
-    return bool(
-        running.update(lease_until=timezone.now() + timedelta(seconds=job.lease), **progress)
-    )
+    until = timezone.now() + timedelta(seconds=job.lease)
+    return bool(running.update(lease_until=until, **progress))
 
 
 def finish(

@@ -58,14 +58,8 @@ def send(job_id: uuid.UUID) -> bool:
         return False
     call = unpack(job)
     options = {**call["options"], "headers": _headers(job, call["options"])}
-    patience = {
-        "socket_connect_timeout": _PATIENCE,
-        "socket_timeout": _PATIENCE,
-        "max_retries": 0,  # of connecting, which goes on for seconds even with `retry=False`
-        "connect_retries_timeout": _PATIENCE,
-    }
     try:
-        with current_app.connection(transport_options=patience) as broker:
+        with _broker() as broker:
             task.send(
                 call["args"],
                 call["kwargs"],
@@ -123,12 +117,25 @@ def _headers(job: Job, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _empty_queues() -> list[str]:
     """Those that jobs wait in and the broker holds nothing of."""
-    names = set(_waiting().exclude(sent_at=None).values_list("queue", flat=True))
+    names = set(_waiting().exclude(sent_at=None).order_by().values_list("queue", flat=True))
+    if not names:
+        return []
     try:
-        with current_app.connection_for_read() as broker:
+        with _broker() as broker:
             return [name for name in names if _is_empty(broker, name or default_queue())]
     except (BrokerAway, redis.RedisError, OSError):
         return []
+
+
+def _broker() -> Any:
+    """A connection that gives up at once: with Celery's own, even `retry=False` goes on trying for seconds."""
+    patience = {
+        "socket_connect_timeout": _PATIENCE,
+        "socket_timeout": _PATIENCE,
+        "max_retries": 0,
+        "connect_retries_timeout": _PATIENCE,
+    }
+    return current_app.connection(transport_options=patience)
 
 
 def _is_empty(broker: Any, name: str) -> bool:

@@ -187,8 +187,8 @@ class Run:
 
     def _look(self) -> None:
         asked = Job.objects.filter(pk=self.job.pk, attempt=self.job.attempt, state=State.STARTED)
-        row = asked.values_list("cancel_requested_at", flat=True).first()
-        if row is not None or not asked.exists():
+        row = asked.values_list("cancel_requested_at").first()
+        if row != (None,):
             self._ask_to_stop()
 
     def _ask_to_stop(self) -> None:

@@ -171,6 +171,23 @@ def test_a_cancelled_job_stops_at_its_next_step_and_a_deaf_one_is_stopped(server
     until(lambda: has_ended(after))
 
 
+def test_a_job_goes_on_when_the_worker_loses_redis(server, tmp_path):
+    alice = newcomer()
+    mark = tmp_path / "ran"
+    job = shop.effect.start(owner=alice, mark=str(mark), seconds=5, steps=20)
+    until(lambda: lines(mark) == 1)
+    for kind in ("normal", "pubsub"):
+        redis_client.blocking().client_kill_filter(_type=kind, skipme=True)
+    until(lambda: "Connection to broker lost" in server.children["worker"].said())
+    until(lambda: has_ended(job))
+    assert state(job) == State.SUCCEEDED
+    after = shop.effect.start(owner=alice, mark=str(mark))
+    until(lambda: has_ended(after))
+    until(lambda: told(alice) == ["job.succeeded"] * 2)
+    assert lines(mark) == 2
+    assert ends(job) == ["job.succeeded"]
+
+
 def test_what_is_queued_when_redis_is_emptied_runs_and_nothing_twice(server, tmp_path):
     alice = newcomer()
     server.children["worker"].kill()
