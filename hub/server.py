@@ -6,7 +6,9 @@
   client that saw 1006 sends the same frame again, for ever.
 - Daphne buffers without limit what a client does not read. Here every connection has a `Flow` in its scope that says
   when the transport's buffer is full, by Twisted's own producer interface.
-- A body over Django's own limit is answered 413 without being kept.
+- A body over Django's own limit is answered 413 without being kept; a form with files, where one is taken, may be
+  larger once it is known whose it is.
+- What Django streams waits for a client that reads slowly.
 - Forms are left to Django: one that can't be read gets an answer.
 - On SIGTERM every socket is closed with 4012 before the applications are cancelled.
 """
@@ -19,7 +21,9 @@ import gc
 import logging
 import os
 import sys
+from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from typing import Any, Final
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
@@ -27,6 +31,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
 import orjson
 from django.conf import settings
 from django.db import DatabaseError
+from django.http import parse_cookie
 
 # isort: off
 from daphne.server import Server as DaphneServer  # first: it installs Twisted's reactor
@@ -37,10 +42,12 @@ from twisted.internet.endpoints import quoteStringArgument
 from zope.interface import implementer
 
 from hub.asgi import application  # sets Django up, which what follows needs
-from consumers import switchboard
+from accounts import authenticate
+from consumers import database, switchboard
 from consumers.outbox import EXTENSION, Flow
 from consumers.protocol import MAX_FRAME, Close
 from events import epoch
+from hub import bodies
 # isort: on
 
 logger = logging.getLogger(__name__)
@@ -49,6 +56,10 @@ MOST_QUEUED: Final = 512  # frames: what ten seconds of talk may hold at once
 MOST_QUEUED_BYTES: Final = 1024 * 1024
 MOST_DROPPED: Final = 64 * 1024 * 1024
 """Bytes of a body over the limit that are read, so that the client hears why, before its connection is cut."""
+MOST_LARGE: Final = 8
+"""Bodies over Django's limit that are under way at once, each in files of up to three times its size."""
+LARGE_AGAIN: Final = 5
+"""Seconds after which the next one may be tried."""
 FAREWELL: Final = 2.0
 """Seconds for the sockets to take their closing frame when the server stops."""
 
@@ -106,43 +117,128 @@ class HubWebSocket(WebSocketProtocol):  # type: ignore[misc]
             super().serverClose(code)
 
 
-class HubRequest(WebRequest):  # type: ignore[misc]
-    """A request whose body never takes more memory than Django would accept; the rest is read and dropped.
+@dataclass(frozen=True)
+class Refusal:
+    """Why a body is not kept."""
 
-    Daphne hands an application the whole body before it can refuse, whoever sends it.
+    status: int
+    code: str
+    detail: str
+    retry_after: int | None = None
+
+
+class HubRequest(WebRequest):  # type: ignore[misc]
+    """A request whose body is bounded; what is refused is read and dropped, so that the client hears why.
+
+    Daphne hands an application the whole body before it can refuse, whoever sends it. So nobody brings more than
+    Django's own limit, of which Twisted keeps but 100 kB in memory and the rest in a file. A form with files may go
+    on to `bodies.WITH_FILES`: at Django's limit nothing more is read until the database has said that its key or
+    session counts, and no more than `MOST_LARGE` are let through at once.
     """
 
+    content: Any
     received = 0
-    too_large = False
+    limit = 0
+    refusal: Refusal | None = None
+    flow: RequestFlow | None = None
+    _asking: asyncio.Task[None] | None = None
+    _under_way: set[HubRequest] = set()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Twisted would read forms, which nobody asks it for, and cut off whoever sends one it can't read.
         super().__init__(*args, **kwargs, parsePOSTFormSubmission=False)
 
     def gotLength(self, length: int | None) -> None:
-        self.too_large = length is not None and length > settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        super().gotLength(0 if self.too_large else length)
+        ordinary = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        method, path = self.channel._command, self.channel._path.partition(b"?")[0]
+        kind = self._header(b"content-type")
+        self.limit = bodies.limit(method.decode("latin-1"), path.decode("latin-1"), kind, ordinary)
+        super().gotLength(length if length is None or length <= self.limit else 0)
+        if length is not None and length > self.limit:
+            self._refuse(self._too_large())
 
     def handleContentChunk(self, data: bytes) -> None:
         self.received += len(data)
-        self.too_large = self.too_large or self.received > settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         if self.received > MOST_DROPPED:
             self.channel.transport.abortConnection()
-        elif not self.too_large:
+        elif self.refusal is None and self.received > self.limit:
+            self._refuse(self._too_large())
+        elif self.refusal is None:
             super().handleContentChunk(data)
+            if self.received > settings.DATA_UPLOAD_MAX_MEMORY_SIZE and self._asking is None:
+                self._ask_whose()
+
+    def _header(self, name: bytes) -> str | None:
+        value = self.getHeader(name)
+        return None if value is None else value.decode("latin-1")
+
+    def _too_large(self) -> Refusal:
+        return Refusal(
+            413, "too_large", f"A request may hold {self.limit} bytes; nothing was changed."
+        )
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self.refusal = refusal
+        self._under_way.discard(self)
+        self.content.close()
+        self.content = BytesIO()
+
+    def _ask_whose(self) -> None:
+        if len(self._under_way) >= MOST_LARGE:
+            detail = "Too many large files are on their way; nothing was changed."
+            self._refuse(Refusal(503, "unavailable", detail, LARGE_AGAIN))
+            return
+        self._under_way.add(self)
+        self.channel._networkProducer.pauseProducing()
+        self._asking = asyncio.ensure_future(self._let_through())
+
+    async def _let_through(self) -> None:
+        refusal = await self._whose()
+        if self.channel is None:
+            return  # gone, or answered: all of it had been read before
+        if refusal is not None and not self.channel._handlingRequest:
+            self._refuse(refusal)
+        self.channel._networkProducer.resumeProducing()
+
+    async def _whose(self) -> Refusal | None:
+        """None: a person's. What else they may is the application's to say."""
+        session = parse_cookie(self._header(b"cookie") or "").get(settings.SESSION_COOKIE_NAME)
+        key = self._header(b"authorization")
+        try:
+            if await database.soon(authenticate.identify, key, session) is not None:
+                return None
+        except authenticate.InvalidKey:
+            pass
+        except DatabaseError:
+            detail = "The database does not answer. Nothing was changed."
+            return Refusal(503, "unavailable", detail, LARGE_AGAIN)
+        return Refusal(401, "unauthorized", "Sign in, or send an API key.")
 
     def process(self) -> Any:
-        if not self.too_large:
+        if self.refusal is None:
+            if self.received and self._header(b"content-length") is None:
+                # It came in chunks; Django reads no form of which it is not told how long it is.
+                self.requestHeaders.setRawHeaders(b"content-length", [b"%d" % self.received])
             return super().process()
-        detail = (
-            f"A request may hold {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes; nothing was changed."
-        )
-        self.setResponseCode(413)
+        self.setResponseCode(self.refusal.status)
         self.setHeader(b"content-type", b"application/json")
         self.setHeader(b"connection", b"close")
-        self.write(orjson.dumps({"error": {"code": "too_large", "detail": detail}}))
+        if self.refusal.status == 401:
+            self.setHeader(b"www-authenticate", b'Bearer realm="hub"')
+        if self.refusal.retry_after is not None:
+            self.setHeader(b"retry-after", b"%d" % self.refusal.retry_after)
+        error = {"code": self.refusal.code, "detail": self.refusal.detail}
+        self.write(orjson.dumps({"error": error}))
         self.finish()
         return None
+
+    def finish(self) -> None:
+        self._under_way.discard(self)
+        super().finish()
+
+    def connectionLost(self, reason: Any) -> None:
+        self._under_way.discard(self)
+        super().connectionLost(reason)
 
 
 class Server(DaphneServer):  # type: ignore[misc]
@@ -157,6 +253,24 @@ class Server(DaphneServer):  # type: ignore[misc]
         extensions = scope.setdefault("extensions", {})
         extensions[EXTENSION] = getattr(protocol, "flow", None) or partial(RequestFlow, protocol)
         return super().create_application(protocol, scope)
+
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        """What Django sends in pieces, downloads above all, comes no faster than the client takes it.
+
+        An application that asked for the flow itself waits by itself.
+        """
+        streams = isinstance(protocol, HubRequest) and message.get("more_body", False)
+        if streams and protocol.flow is None and protocol.channel is not None:
+            RequestFlow(protocol, is_ours=True)
+        flow = protocol.flow if isinstance(protocol, HubRequest) else None
+        if flow is None or not flow.is_ours:
+            await super().handle_reply(protocol, message)
+        elif streams:
+            await super().handle_reply(protocol, message)
+            await flow.writable()
+        else:
+            flow.close()
+            await super().handle_reply(protocol, message)
 
     def kill_all_applications(self) -> Any:
         return defer.Deferred.fromFuture(asyncio.ensure_future(self._say_goodbye()))
@@ -185,9 +299,11 @@ class Server(DaphneServer):  # type: ignore[misc]
 class RequestFlow(TransportFlow):
     """The flow of a streamed response; Twisted wants its producer gone before the response ends."""
 
-    def __init__(self, request: Any) -> None:
+    def __init__(self, request: Any, *, is_ours: bool = False) -> None:
         super().__init__(request.transport)
+        self.is_ours = is_ours
         self._request = request
+        request.flow = self
         request.registerProducer(self, True)
 
     def close(self) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from django.contrib.auth.models import User
 
-from tests.live import live_server
+from accounts.authenticate import make_key
+from hub import bodies
+from tasks import files, jobs
+from tests.live import ROOT, LiveServer, cookies_of, live_server, newcomer
 
 pytestmark = pytest.mark.usefixtures("live_db")
 MB = 1024 * 1024
@@ -80,3 +87,175 @@ def test_a_body_without_end_is_cut():
                 for _ in range(200):
                     client.sendall(piece)
         assert httpx.get(f"{server.url}/healthz").status_code == 200
+
+
+# --- forms with files -----------------------------------------------------------------------------------------------
+
+BOUNDARY = b"--b\r\nContent-Disposition: form-data; name="
+MULTIPART = "multipart/form-data; boundary=b"
+
+
+def form(size: int, task: str = "no.such.task") -> bytes:
+    """A form as curl sends it: the task's name, and a file of this size."""
+    head = BOUNDARY + b'"task"\r\n\r\n' + task.encode() + b"\r\n"
+    head += BOUNDARY + b'"table"; filename="t.csv"\r\nContent-Type: text/csv\r\n\r\n'
+    return head + b"a,b\n" * (size // 4) + b"\r\n--b--\r\n"
+
+
+def headers_of(user: User) -> dict[str, str]:
+    return {"Authorization": f"Bearer {make_key(user, 'test')[1]}"}
+
+
+def pid_of(server: LiveServer) -> int:
+    process = server.streams.process
+    assert process is not None
+    return process.pid
+
+
+def spooled(server: LiveServer) -> int:
+    """Bytes in the files without a name that the server holds open."""
+    found = 0
+    for place in Path(f"/proc/{pid_of(server)}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if str(place.readlink()).endswith("(deleted)"):
+                found += place.stat().st_size
+    return found
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 15
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def begin(server: LiveServer, sent: int, headers: dict[str, str]) -> socket.socket:
+    """Send so much of a form of 16 MiB, and keep still."""
+    host, port = server.host.split(":")
+    client = socket.create_connection((host, int(port)), timeout=15)
+    head = {
+        "Host": server.host,
+        "Content-Type": MULTIPART,
+        "Content-Length": str(16 * MB),
+        **headers,
+    }
+    lines = ["POST /api/v1/jobs HTTP/1.1", *(f"{name}: {value}" for name, value in head.items())]
+    client.sendall("\r\n".join([*lines, "", ""]).encode() + form(17 * MB)[:sent])
+    return client
+
+
+def test_a_form_with_a_large_file_passes_where_jobs_are_started_and_nowhere_else():
+    user = newcomer()
+    headers = {**headers_of(user), "Content-Type": MULTIPART}
+    with live_server("daphne") as server:
+
+        def post(path: str, content: Any, **more: Any) -> httpx.Response:
+            asked: dict[str, Any] = {"headers": headers, "timeout": 30, **more}
+            return httpx.post(f"{server.url}{path}", content=content, **asked)
+
+        httpx.get(f"{server.url}/healthz")
+        before = memory(pid_of(server))
+        large = form(files.UPLOAD_MAX)
+        for content in (large, (large[at : at + MB] for at in range(0, len(large), MB))):
+            answer = post("/api/v1/jobs", content)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+        by_cookie = {"Content-Type": MULTIPART, "Origin": server.url}
+        answer = post("/api/v1/jobs", large, headers=by_cookie, cookies=cookies_of(user))
+        assert answer.status_code == 404
+        assert post("/jobs/start/no.such.task/", large).status_code < 500
+        assert post("/jobs/start/no.such.task/", large).status_code != 413
+        too_large = form(bodies.WITH_FILES)
+        for path, content, kind in [
+            ("/api/v1/jobs", too_large, MULTIPART),
+            ("/jobs/start/x/", too_large, MULTIPART),
+            ("/api/v1/jobs", large, "application/json"),
+            ("/api/v1/jobs/external", large, MULTIPART),
+            ("/api/v1/events", large, MULTIPART),
+            ("/accounts/login/", large, MULTIPART),
+            ("/jobs/start/x/y/", large, MULTIPART),
+        ]:
+            answer = post(path, content, headers={**headers, "Content-Type": kind})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large"), path
+        assert memory(pid_of(server)) - before < 60 * MB
+        assert spooled(server) < MB
+
+
+def test_nobody_brings_more_than_usual_before_it_is_known_who_it_is():
+    with live_server("daphne") as server:
+        for headers in [
+            {},
+            {"Authorization": "Bearer nonsense"},
+            {"Authorization": "Bearer \xff"},
+            {"Cookie": "sessionid=nonsense"},
+        ]:
+            with begin(server, 12 * MB, headers) as client:
+                wait_until(lambda: spooled(server) < MB)
+                client.sendall(b"x" * 4 * MB)
+                answer = client.recv(10_000)
+            assert answer.startswith(b"HTTP/1.1 401 "), answer
+            assert b"WWW-Authenticate: Bearer" in answer
+            assert b'"code":"unauthorized"' in answer
+        with begin(server, 12 * MB, headers_of(newcomer())):
+            wait_until(lambda: spooled(server) > 11 * MB)
+        wait_until(lambda: spooled(server) < MB)
+
+
+def test_few_large_bodies_are_under_way_at_once():
+    headers = headers_of(newcomer())
+    with live_server("daphne") as server, contextlib.ExitStack() as stack:
+        waiting = [stack.enter_context(begin(server, 3 * MB, headers)) for _ in range(8)]
+        wait_until(lambda: spooled(server) > 8 * 3 * MB - MB)
+        send: dict[str, Any] = {"headers": {**headers, "Content-Type": MULTIPART}, "timeout": 30}
+        answer = httpx.post(f"{server.url}/api/v1/jobs", content=form(3 * MB), **send)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        assert answer.json()["error"]["code"] == "unavailable"
+        small = httpx.post(f"{server.url}/api/v1/jobs", content=form(MB), **send)
+        assert small.status_code == 404
+        waiting[0].close()
+        wait_until(
+            lambda: (
+                httpx.post(f"{server.url}/api/v1/jobs", content=form(3 * MB), **send).status_code
+                == 404
+            )
+        )
+
+
+def test_nginx_lets_the_same_forms_through():
+    conf = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
+    place, inside = re.findall(r"location ~ \^(\S+)\$ \{([^}]*)\}", conf)[0]
+    assert f"client_max_body_size {bodies.WITH_FILES // MB}m;" in inside
+    assert "proxy_request_buffering off;" in inside
+    for path in ["/api/v1/jobs", "/jobs/start/a.b/", "/api/v1/jobs/external", "/jobs/", "/x/api/v1/jobs",
+                 "/jobs/start/a/b/"]:  # fmt: skip
+        takes = bodies.limit("POST", path, MULTIPART, MB) == bodies.WITH_FILES
+        assert bool(re.fullmatch(place, path)) == takes, path
+
+
+# --- downloads ------------------------------------------------------------------------------------------------------
+
+
+def test_a_large_download_waits_for_who_reads_slowly():
+    user = newcomer()
+    job = jobs.claim(jobs.create(kind="shop.export", title="Export", owner=user).pk, 1, 3600)
+    assert job is not None
+    with files.result(job, "big.csv", "text/csv") as out:
+        for _ in range(60):
+            out.write(b"x" * MB)
+    path = f"/api/v1/jobs/{job.pk}/files/{out.file.pk}"
+    with live_server("daphne") as server:
+        headers = headers_of(user)
+        assert httpx.get(f"{server.url}/api/v1/me", headers=headers).status_code == 200
+        before = memory(pid_of(server))
+        host, port = server.host.split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as client:
+            head = f"GET {path} HTTP/1.1\r\nHost: {server.host}\r\n"
+            client.sendall((head + f"Authorization: {headers['Authorization']}\r\n\r\n").encode())
+            time.sleep(2)
+            assert memory(pid_of(server)) - before < 20 * MB
+            size = 0
+            while size < 60 * MB:
+                size += len(client.recv(MB))
+            assert memory(pid_of(server)) - before < 20 * MB
+        answer = httpx.get(f"{server.url}{path}", headers=headers, timeout=30)
+        assert answer.content == b"x" * 60 * MB
+        assert "rror" not in server.said(), server.said()
