@@ -101,7 +101,7 @@ _JOBS: Final = f"""\
 examples:
   hubctl jobs list --state failed
   hubctl jobs log -f 6f1c9d1e-8d5b-4c58-9d3a-0f7f6f2f0a11
-  hubctl jobs start staff.import upload=@staff.csv dry_run=true
+  hubctl jobs start staff.import file=@staff.csv dry_run=true
 
 {_EXIT_CODES}"""
 

@@ -105,8 +105,9 @@ def refusal(response: httpx.Response) -> HubctlError:
     if status == 429 or status >= 500:
         detail = detail or f"HTTP {status}"
         return Away(f"the hub can't answer now: {detail}", status, _retry_after(response))
-    if isinstance(error, dict) and isinstance(error.get("fields"), dict):
-        detail += "".join(f" {name}: {what}." for name, what in error["fields"].items())
+    if isinstance(error, dict) and isinstance(error.get("fields"), dict) and error["fields"]:
+        parts = (f"{name}: {str(what).rstrip('.')}" for name, what in error["fields"].items())
+        detail = "; ".join(parts) + "."
     if status in {301, 302, 303, 307, 308}:
         place = response.headers.get("Location", "somewhere else")
         return Refused(f"the hub sends us to {place}: set HUB_URL to its real address", status)

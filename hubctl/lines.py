@@ -68,7 +68,7 @@ class Backlog:
             taken = []
             if self._dropped:
                 taken.append(
-                    f"[hubctl: {self._dropped} lines are missing here: the hub could not be reached]\n".encode()
+                    f"[hubctl: {self._dropped} lines are missing here: more came than could be sent]\n".encode()
                 )
                 self._dropped = 0
             room = most

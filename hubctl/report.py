@@ -19,7 +19,7 @@ from hubctl.config import Config
 from hubctl.errors import Away, HubctlError, Refused
 from hubctl.lines import Backlog
 from hubctl.progress import Progress
-from hubctl.terminal import warn
+from hubctl.terminal import sentence, warn
 
 LOG_EVERY: Final = 0.5
 """Seconds between two posts of log or progress, unless there is more than LOG_BYTES."""
@@ -27,17 +27,11 @@ LOG_BYTES: Final = 64 * 1024
 """Of one post, and how many wait at most before it is sent at once."""
 PAUSE_MOST: Final = 10.0
 """Seconds between two attempts while the hub is away; it begins with about half a second and doubles."""
-
-
 WITHIN_LEAST: Final = 2.0
 """Seconds that the hub is given to hear the result, as long as nothing speaks against it."""
 FILED_MOST: Final = 100
 """Jobs that one run may become: each is one time that the hub has given it up."""
 UNRECORDED: Final = "The command runs on, unrecorded."
-
-
-class GivenUp(Exception):
-    """The hub counts the job as lost."""
 
 
 @dataclass(frozen=True)
@@ -108,16 +102,13 @@ class Reporter:
                 while not self._over:
                     self._do(self._next())
         except HubctlError as error:
-            warn(f"{error}. {UNRECORDED}")
-            self._over = True
+            self._give_up(error)
 
     def _do(self, step: Callable[[], None]) -> None:
         try:
             step()
         except Away as error:
             self._step_back(step, error)
-        except GivenUp:
-            self._file_anew()
         except Refused as error:
             self._take_refusal(step, error)
         else:
@@ -149,6 +140,9 @@ class Reporter:
 
     def _register(self) -> None:
         self._take(self._hub.post("/jobs/external", self._new))
+        self._posted_at = float(
+            "-inf"
+        )  # a beat at once: with a key that was used the answer was that of then
 
     def _send_log(self) -> None:
         self._batch = self._batch or self._backlog.take(LOG_BYTES)
@@ -175,33 +169,43 @@ class Reporter:
         result = self._result
         if result is None:
             return
+        if self._finish(result) == "lost":
+            self._file_anew()
+        else:
+            self._over = True
+
+    def _finish(self, result: Result) -> str:
+        """The state in which the job is now; an end that it had already stays."""
         body = {"ok": result.ok, "summary": result.summary, "error": result.error}
-        job = self._hub.post(self._path("finish"), body)
-        if job.get("state") == "lost":
-            raise GivenUp
-        self._over = True
+        return str(self._hub.post(self._path("finish"), body).get("state"))
+
+    def _learn_the_end(self) -> None:
+        """The hub takes nothing more for this job. How it ended is answered to whoever ends it once more."""
+        state = self._finish(Result(ok=False, summary="", error=""))
+        if state == "lost":
+            self._file_anew()
+        else:
+            self._give_up(f"the job has ended already as {state}")
 
     def _take(self, job: dict[str, Any]) -> None:
         """The job as the hub answers with it."""
         self._posted_at = time.monotonic()
-        state = job.get("state")
         if not isinstance(job.get("id"), str):
             raise Refused(f"what answers at {self._config.url} knows no jobs: check HUB_URL.", 200)
         self._job = job["id"]
-        if state == "lost":
-            raise GivenUp
-        if state == "cancelled" or job.get("cancel_requested"):
+        if job.get("cancel_requested"):
             self._stop()
-        if state not in {"queued", "started"}:
-            warn(f"the job has been reported as {state} already; this run is not recorded")
-            self._over = True
 
     def _path(self, verb: str) -> str:
         return f"/jobs/external/{self._job}/{verb}"
 
     def _step_back(self, step: Callable[[], None], error: Away) -> None:
-        if self._trouble is None:
-            warn(f"{error}. {self._what_now()}")
+        if self._trouble is None and self._result is None:
+            warn(
+                f"{sentence(error)} The command runs on; it is reported as soon as the hub answers."
+            )
+        elif self._trouble is None:
+            warn(f"{sentence(error)} Trying to report the result for {self._patience:g} s.")
         if error.status == 500 and self._failures >= 3 and step in self._droppable():
             self._drop(error)
             return
@@ -211,19 +215,21 @@ class Reporter:
             self._failures += 1
             self._not_before = time.monotonic() + (error.retry_after or pause)
 
-    def _what_now(self) -> str:
-        if self._result is None:
-            return "The command runs on; it is reported as soon as the hub answers."
-        return f"Trying to report the result for {self._patience:g} s."
-
     def _take_refusal(self, step: Callable[[], None], error: Refused) -> None:
-        if self._job is not None and error.status in {404, 409}:
+        if self._job is not None and error.status == 404:
             self._file_anew()
+        elif self._job is not None and error.status == 409 and step != self._learn_the_end:
+            self._do(self._learn_the_end)
         elif step in self._droppable() and error.status not in {401, 403}:
             self._drop(error)
         else:
-            warn(f"{error} {UNRECORDED}")
-            self._over = True
+            self._give_up(error)
+
+    def _give_up(self, why: object) -> None:
+        warn(
+            f"{sentence(why)} {UNRECORDED if self._result is None else 'The result is not recorded.'}"
+        )
+        self._over = True
 
     def _droppable(self) -> tuple[Callable[[], None], ...]:
         """A result that gets through is worth more than a log that does not."""
@@ -238,8 +244,7 @@ class Reporter:
         """The hub has given this job up: it did not hear from us for longer than the lease."""
         self._filed += 1
         if self._filed > FILED_MOST:
-            warn(f"the hub loses every job that it is given. {UNRECORDED}")
-            self._over = True
+            self._give_up("the hub loses every job that it is given")
             return
         before = f"[hubctl: goes on from job {self._job}, which the hub had given up]\n"
         self._batch = before + self._batch

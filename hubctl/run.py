@@ -9,13 +9,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 from hubctl import config
 from hubctl.command import PASSED_ON, CannotStart, Command, Ended
 from hubctl.errors import Unusable
 from hubctl.progress import VARIABLE, Ear
 from hubctl.report import UNRECORDED, Reporter, Result
-from hubctl.terminal import warn
+from hubctl.terminal import sentence, warn
+
+TITLE_MOST: Final = 200
+"""Characters that the hub takes."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +104,9 @@ def _reporter(wanted: Run, stop: Callable[[], None]) -> Reporter | None:
     try:
         where = config.load()
     except Unusable as error:
-        warn(f"{error}. {UNRECORDED}")
+        warn(f"{sentence(error)} {UNRECORDED}")
         return None
-    title = wanted.title or Path(wanted.command[0]).name
+    title = (wanted.title or Path(wanted.command[0]).name)[:TITLE_MOST]
     return Reporter(where, title=title, key=wanted.key, lease=wanted.lease, stop=stop)
 
 

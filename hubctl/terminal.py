@@ -23,6 +23,12 @@ def warn(text: object) -> None:
     sys.stderr.flush()
 
 
+def sentence(text: object) -> str:
+    """Ends as a sentence does, so that another can follow."""
+    said = str(text)
+    return said if said.endswith((".", "?", "!")) else f"{said}."
+
+
 def printable(text: str) -> str:
     """Without line breaks, escape sequences and other controls; tabs stay."""
     return "".join(one if one.isprintable() or one == "\t" else " " for one in text)

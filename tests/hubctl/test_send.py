@@ -47,7 +47,7 @@ def test_notifies_a_person(hubctl, person) -> None:
 
 def test_what_the_hub_refuses_ends_with_3_and_its_reason(hubctl) -> None:
     for asked, reason in (
-        (["publish", "group.sales", "job.done", "{}"], "job"),
+        (["publish", "group.sales", "job.done", "{}"], "the hub's own"),
         (["publish", topics.user(1), "order.late", "{}"], ""),
         (["notify", "--to", "nobody-of-this-name", "Hello"], "nobody-of-this-name"),
     ):
