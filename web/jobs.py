@@ -25,6 +25,8 @@ LINES: Final = 300
 """Of a log's end that come with the page; further up is fetched, or downloaded."""
 ONCE: Final = "hub-once"
 """The field that tells a form sent twice from two forms; no task's own field is called so."""
+_ROUTE: Final = "jobs page"
+"""Under which its answer is kept."""
 _RETRYABLE: Final = (State.FAILED, State.CANCELLED, State.LOST)
 
 
@@ -95,12 +97,15 @@ def job_start(request: HttpRequest, name: str) -> HttpResponse:
         raise Http404 from None
     if request.method != "POST":
         return _start(request, task, tracking.form_of(task, user), str(uuid.uuid4()))
-    form = tracking.form_of(task, user, request.POST, request.FILES)
     once = str(_uuid(request.POST.get(ONCE)) or uuid.uuid4())
+    known = idempotency.stored(user.pk, _ROUTE, once)
+    if known is not None:
+        return redirect("web:job", known[1]["id"])
+    form = tracking.form_of(task, user, request.POST, request.FILES)
     if not form.is_valid():
         return _start(request, task, form, once)
     try:
-        return redirect(_started_once(user, task, form, once))
+        return redirect("web:job", _started_once(user, task, form, once))
     except TooLarge as error:
         form.add_error(None, str(error))
         return _start(request, task, form, once)
@@ -164,7 +169,7 @@ def _start(request: HttpRequest, task: tracking.Definition, form: Form, once: st
 
 
 def _started_once(user: User, task: tracking.Definition, form: Form, once: str) -> str:
-    """The address of the job: of a form that is sent twice, both lead to the one that was started."""
+    """The job's id: a form that is sent twice at once gets the same one twice."""
     call = tracking.prepared(task, form)
     started: list[Job] = []
 
@@ -172,10 +177,12 @@ def _started_once(user: User, task: tracking.Definition, form: Form, once: str) 
         started.append(call.start(user))
         return 201, {"id": str(started[0].pk)}
 
-    _status, made = idempotency.once(user.pk, f"page /jobs/start/{task.name}", once, start)
-    if not started:
-        call.drop()
-    return f"/jobs/{made['id']}/"
+    try:
+        _status, made = idempotency.once(user.pk, _ROUTE, once, start)
+    finally:
+        if not started:
+            call.drop()
+    return str(made["id"])
 
 
 def _find(request: HttpRequest, job_id: uuid.UUID) -> Job:

@@ -62,12 +62,9 @@ def say(job_id: str, *lines: str) -> None:
 
 def say_unheard(job_id: str, *lines: str) -> None:
     """As `say`, with the whisper lost on its way."""
-    kept = logs.whisper
-    try:
-        logs.whisper = lambda *_: None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logs, "whisper", lambda *_: None)
         say(job_id, *lines)
-    finally:
-        logs.whisper = kept
 
 
 def end(job_id: str, state: State, **more: Any) -> None:

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import Group
 
-from events import log, publish
+from events import log, publish, topics
 from notifications import announcements, notify
+from tasks import jobs
+from tasks.models import Attempt, Job, Outage, State
 from web import dashboard
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -60,7 +66,7 @@ def test_the_api_answers_the_same(client, alice):
     client.force_login(alice)
     answer = client.get("/api/v1/dashboard").json()
     page = client.get("/").context["snapshot"]
-    for part in ("activity", "announcements", "unread", "needs_me", "topics", "cursor"):
+    for part in ("activity", "announcements", "unread", "needs_me", "topics", "cursor", "jobs"):
         assert answer[part] == page[part]
 
 
@@ -70,5 +76,167 @@ def test_costs_few_queries_however_much_there_is(client, alice, django_assert_ma
         announcements.create(alice, f"Notice {at}")
     client.force_login(alice)
     client.get("/")
-    with django_assert_max_num_queries(32):
+    with django_assert_max_num_queries(44):
         client.get("/")
+
+
+# Jobs.
+
+
+def job(owner: Any, title: str = "Stocktake", state: State = State.STARTED, **more: Any) -> Job:
+    made = jobs.create(kind="tests.shop.tasks.stocktake", title=title, owner=owner)
+    if state != State.QUEUED:
+        jobs.claim(made.pk, 1, 60)
+    if state not in {State.QUEUED, State.STARTED}:
+        jobs.finish(made.pk, 1, state, **more)
+    return Job.objects.get(pk=made.pk)
+
+
+def at_noon(user: Any) -> None:
+    """A zone in which it is some hours to both midnights."""
+    east = 12 - datetime.now(UTC).hour
+    user.hub_profile.time_zone = f"Etc/GMT{-east:+d}"
+    user.hub_profile.save()
+
+
+def test_running_jobs_are_mine_in_full_and_those_of_others_in_short(alice, bob):
+    mine, theirs = job(alice, "Mine"), job(bob, "Of bob", State.QUEUED)
+    job(alice, "Over", State.SUCCEEDED)
+    shown = dashboard.snapshot(alice)["jobs"]
+    assert [item["id"] for item in shown["running"]] == [str(mine.pk), str(theirs.pk)]
+    assert shown["running"][0]["title"] == "Mine"
+    assert set(shown["running"][1]) == {"id", "state", "kind", "owner", "done", "total"}
+    assert shown["live"] == [str(mine.pk)]
+    assert "Of bob" not in str(shown)
+
+
+def test_jobs_of_today_are_counted_by_the_persons_own_day(alice):
+    at_noon(alice)
+    job(alice, state=State.FAILED)
+    job(None, state=State.SUCCEEDED)
+    old = job(alice, state=State.LOST)
+    Attempt.objects.filter(job=old).update(finished_at="2026-01-01T00:00:00Z")
+    today = dashboard.snapshot(alice)["jobs"]["today"]
+    assert totals(today) == {"succeeded": 1, "failed": 1, "cancelled": 0, "lost": 0}
+    assert len(today) in {12, 13}
+
+
+def totals(today: list[dict[str, Any]]) -> dict[str, int]:
+    states = ("succeeded", "failed", "cancelled", "lost")
+    return {state: sum(hour[state] for hour in today) for state in states}
+
+
+def test_that_nobody_takes_jobs_is_part_of_it(alice):
+    assert dashboard.snapshot(alice)["jobs"]["workers_away"] is None
+    Outage.objects.create(began_at=datetime(2026, 1, 1, tzinfo=UTC))
+    assert dashboard.snapshot(alice)["jobs"]["workers_away"] == "2026-01-01T00:00:00.000000Z"
+
+
+def test_jobs_of_mine_that_went_wrong_come_first_and_lead_to_the_job(client, alice):
+    failed = job(alice, "Broken", State.FAILED, error="ValueError: no")
+    lost = job(alice, "Gone", State.LOST)
+    for at in range(dashboard.NEEDS_ME + 3):
+        notify(to=alice, kind="orders.late", title=f"Order {at}")
+    needs = dashboard.snapshot(alice)["needs_me"]
+    assert [item["title"] for item in needs[:2]] == ["Gone: lost", "Broken: failed"]
+    assert needs[2]["title"] == f"Order {dashboard.NEEDS_ME + 2}"
+    assert len(needs) == dashboard.NEEDS_ME
+    client.force_login(alice)
+    page = client.get("/").content.decode()
+    assert f'href="/jobs/{failed.pk}/"' in page
+    assert f'href="/jobs/{lost.pk}/"' in page
+
+
+def test_jobs_under_way_do_not_fill_the_activity(client, alice):
+    job(alice, "Under way")
+    job(alice, "Over", State.SUCCEEDED)
+    assert [item["type"] for item in dashboard.snapshot(alice)["activity"]] == ["job.succeeded"]
+    client.force_login(alice)
+    assert '<span data-slot="subject">Succeeded</span>' in client.get("/").content.decode()
+
+
+def apply(part: dict[str, Any], user: Any, events: list[Any]) -> dict[str, Any]:
+    """What `hub-running`, `hub-today`, `hub-jobs-count` and `hub-workers` make of a snapshot and events."""
+    running = {item["id"]: item for item in part["running"]}
+    live, counts, away = set(part["live"]), totals(part["today"]), part["workers_away"]
+    own = topics.user(user.pk)
+    for event in events:
+        data = event.data
+        if event.type == "hub.workers_away":
+            away = data["since"]
+        elif event.type == "hub.workers_back":
+            away = None
+        if not event.type.startswith("job."):
+            continue
+        if event.topic == topics.DASHBOARD and data["state"] in counts:
+            counts[data["state"]] += 1
+        is_mine = data["owner"] is not None and data["owner"]["id"] == user.pk
+        if event.topic != (own if is_mine else topics.DASHBOARD):
+            continue
+        is_live = data["state"] in {"queued", "started"}
+        if is_live:
+            running[data["id"]] = data
+        else:
+            running.pop(data["id"], None)
+        if is_mine:
+            (live.add if is_live else live.discard)(data["id"])
+    return {"running": running, "live": live, "totals": counts, "away": away}
+
+
+def test_a_snapshot_and_the_events_after_it_are_a_fresh_snapshot_of_jobs(alice, bob):
+    at_noon(alice)
+    mine, theirs = job(alice, "Mine"), job(bob, "Theirs")
+    waiting, failed = job(alice, "Waiting", State.QUEUED), job(alice, "Failed", State.FAILED)
+    acts: list[Callable[[], Any]] = [
+        lambda: job(alice, "New", State.QUEUED),
+        lambda: job(bob, "New of bob", State.QUEUED),
+        lambda: job(None, "Nobody's"),
+        lambda: jobs.claim(waiting.pk, 1, 60),
+        lambda: jobs.finish(mine.pk, 1, State.SUCCEEDED, summary="done"),
+        lambda: jobs.finish(theirs.pk, 1, State.LOST),
+        lambda: jobs.retry(failed.pk),
+        lambda: jobs.cancel(failed.pk, alice),
+        lambda: jobs.retry(theirs.pk),
+    ]
+    start = dashboard.snapshot(alice)
+    for act in acts:
+        before = dashboard.snapshot(alice)
+        act()
+        for snapshot in (start, before):
+            after = apply(snapshot["jobs"], alice, events_after(snapshot))
+            fresh = apply(dashboard.snapshot(alice)["jobs"], alice, [])
+            assert after == fresh
+
+
+def events_after(snapshot: dict[str, Any]) -> list[Any]:
+    found = []
+    for place in snapshot["cursor"].split("~")[1:]:
+        topic, _colon, offset = place.rpartition(":")
+        found += log.after(topic, int(offset), 1000)
+    return found
+
+
+def test_jobs_are_not_counted_twice_while_one_ends(alice, monkeypatch):
+    at_noon(alice)
+    counted = jobs.today
+
+    def while_one_ends(zone: Any) -> Any:
+        monkeypatch.setattr(jobs, "today", counted)
+        job(alice, state=State.SUCCEEDED)
+        return counted(zone)
+
+    monkeypatch.setattr(jobs, "today", while_one_ends)
+    shown = dashboard.snapshot(alice)
+    assert totals(shown["jobs"]["today"])["succeeded"] == 1
+    assert events_after(shown) == []
+
+
+def test_the_day_of_the_api_is_the_persons_too(client, alice):
+    at_noon(alice)
+    client.force_login(alice)
+    answer = client.get("/api/v1/dashboard").json()
+    assert (
+        answer["jobs"]["today"][0]["at"]
+        == client.get("/").context["snapshot"]["jobs"]["today"][0]["at"]
+    )
+    assert len(answer["jobs"]["today"]) in {12, 13}

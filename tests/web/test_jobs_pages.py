@@ -4,6 +4,7 @@ import uuid
 from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from notifications.models import Notification
@@ -224,7 +225,7 @@ def test_a_result_file_is_listed_and_downloaded(as_alice, alice):
         out.write("name\n김서연\n")
     assert "보고서.csv" in text(as_alice, f"/jobs/{job.pk}/")
     answer = as_alice.get(f"/jobs/{job.pk}/files/{out.file.pk}/")
-    assert b"".join(answer).decode() == "name\n김서연\n"  # type: ignore[arg-type]
+    assert b"".join(answer).decode() == "name\n김서연\n"
     assert answer["Content-Disposition"].startswith("attachment")
     assert answer["X-Content-Type-Options"] == "nosniff"
 
@@ -280,12 +281,31 @@ def test_errors_stand_at_their_fields_and_nothing_starts(as_alice):
     assert Job.objects.count() == 0
 
 
-def test_an_upload_goes_with_the_form_and_a_second_sending_leaves_none_behind(as_admin):
-    address = "/jobs/start/accounts.import_staff/"
-    form = as_admin.get(address)
-    if form.status_code == 404:
-        pytest.skip("there is no import yet")
+IMPORT = "/jobs/start/staff.import/"
+
+
+def staff_csv(text: str = "username,name\nseoyeon,김서연\n") -> SimpleUploadedFile:
+    return SimpleUploadedFile("staff.csv", text.encode(), "text/csv")
+
+
+def test_an_upload_goes_with_its_form_and_sent_twice_leaves_one_file(as_admin):
+    form = as_admin.get(IMPORT)
     assert 'enctype="multipart/form-data"' in form.content.decode()
+    once = form.context["once"]
+    sent = [
+        as_admin.post(IMPORT, {"file": staff_csv(), "hub-once": once})["Location"] for _ in range(2)
+    ]
+    job = Job.objects.get()
+    assert sent == [f"/jobs/{job.pk}/"] * 2
+    assert File.objects.get().job == job
+
+
+def test_a_file_that_is_refused_starts_nothing_and_says_why_at_its_field(as_admin):
+    answer = as_admin.post(IMPORT, {"file": staff_csv("who,what\n1,2\n"), "dry_run": "on"})
+    assert answer.status_code == 200
+    assert answer.context["form"].errors["file"]
+    assert "checked" in answer.content.decode()
+    assert (Job.objects.count(), File.objects.count()) == (0, 0)
 
 
 def test_when_nobody_takes_jobs_it_is_said_before_one_starts(as_alice):
