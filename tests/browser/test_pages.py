@@ -23,6 +23,7 @@ SIGNED_IN = [
     "/inbox/",
     "/inbox/?state=unread",
     "/announcements/",
+    "/jobs/",
     "/settings/",
     "/connection/",
     "/accounts/password/change/",

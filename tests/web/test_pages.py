@@ -15,6 +15,8 @@ PAGES = [
     "/inbox/",
     "/inbox/?state=unread",
     "/announcements/",
+    "/jobs/",
+    "/jobs/start/tests.shop.tasks.stocktake/",
     "/settings/",
     "/accounts/password/change/",
     "/accounts/password/change/done/",
@@ -54,7 +56,7 @@ def test_shows_every_page(as_alice, page, language):
     assert "<i>Friday" not in text
 
 
-@pytest.mark.parametrize("page", [*PAGES[:6], "/connection/"])
+@pytest.mark.parametrize("page", [*PAGES[:8], "/connection/"])
 def test_answers_head_as_it_answers_get(as_alice, page):
     answer = as_alice.head(page)
     assert (answer.status_code, answer.content) == (200, b"")

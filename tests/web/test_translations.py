@@ -88,7 +88,16 @@ def test_the_compiled_catalog_says_the_same(catalog):
 @pytest.mark.parametrize("domain", ["django", "djangojs"])
 def test_every_text_of_the_code_is_in_the_catalog(domain, tmp_path, monkeypatch):
     # In a copy: makemessages writes beside the sources, and into every `locale` below the working directory.
-    for package in ("hub", "web", "consumers", "notifications", "accounts", "events", "locale"):
+    for package in (
+        "hub",
+        "web",
+        "consumers",
+        "tasks",
+        "notifications",
+        "accounts",
+        "events",
+        "locale",
+    ):
         shutil.copytree(ROOT / package, tmp_path / package)
     monkeypatch.chdir(tmp_path)
     with override_settings(LOCALE_PATHS=[str(tmp_path / "locale")]):
