@@ -10,6 +10,9 @@ from accounts.api import OWN_PREFIXES
 from consumers import protocol
 from consumers.protocol import Close
 from hub.api import api
+from tasks import jobs
+from tasks.api import JobItem
+from tasks.models import State
 from tests.docs.pages import ROOT, text_of
 
 PAGE = text_of(ROOT / "docs" / "protocol.md")
@@ -118,6 +121,24 @@ def test_every_event_type_of_ours_is_in_the_table() -> None:
                 path.read_text(encoding="utf-8"),
             )
             assert set(spoken) <= shown, path
+
+
+def test_jobs_go_where_the_table_says_and_tell_so() -> None:
+    rows = table("Jobs")
+    shown = {state: set(words(after)) for before, after in rows for state in words(before)}
+    assert shown == {str(state): set(map(str, after)) for state, after in jobs.LEGAL.items()}
+    types = {word for row in table("Event types") for word in words(row[0])}
+    assert {f"job.{state}" for state in State} <= types
+    spoken: set[str] = set()
+    for source in (ROOT / "tasks").glob("*.py"):
+        text = source.read_text(encoding="utf-8")
+        spoken |= set(re.findall(r'topics\.\w+(?:\([^()]*\))?,\s*"([a-z.]+_?\w+)"', text))
+    assert {"job.progress", "job.log", "hub.workers_away"} <= spoken <= types
+
+
+def test_a_job_has_the_fields_that_are_named() -> None:
+    sentence = PAGE.partition("A job is `{")[2].partition("}`")[0]
+    assert sentence.replace("\n", " ").split(", ") == list(JobItem.model_fields)
 
 
 def test_layer_messages_are_named_as_they_are_sent() -> None:
