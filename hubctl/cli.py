@@ -130,6 +130,9 @@ def main(argv: list[str] | None = None) -> int:
     except HubctlError as error:
         warn(error)
         return error.exit_code
+    except UnicodeEncodeError:
+        warn("an argument holds bytes that are no text")
+        return Unusable.exit_code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -37,7 +38,7 @@ class Hub:
         return self._ask("GET", path, params=given)
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        return self._ask("POST", path, json=body or {})
+        return self._send("POST", path, body or {})
 
     def post_text(self, path: str, text: str) -> dict[str, Any]:
         headers = {"Content-Type": "text/plain; charset=utf-8"}
@@ -49,7 +50,7 @@ class Hub:
         return self._ask("POST", path, data=fields, files=files)
 
     def patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        return self._ask("PATCH", path, json=body)
+        return self._send("PATCH", path, body)
 
     def poll(self, topic: str, cursor: str, wait: int) -> dict[str, Any]:
         """Until something happens on the topic, or so many seconds."""
@@ -74,6 +75,12 @@ class Hub:
 
     def __exit__(self, *error: object) -> None:
         self._http.close()
+
+    def _send(self, method: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        # An argument of the command line may hold bytes that are no text.
+        encoded = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        headers = {"Content-Type": "application/json"}
+        return self._ask(method, path, content=encoded, headers=headers)
 
     def _ask(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         address = path if path.startswith("/events/") else API + path

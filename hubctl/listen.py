@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import tempfile
 import time
 from dataclasses import dataclass
@@ -117,11 +118,14 @@ def _line(op: str, what: dict[str, Any]) -> str:
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8").strip() or None
+        cursor = path.read_text(encoding="utf-8", errors="replace").strip()
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise Unusable(f"the cursor file {path} can't be read: {error}") from None
+    except OSError as error:
+        raise Unusable(f"the cursor file {path} can't be read: {error.strerror}") from None
+    if not re.fullmatch(r"[!-~]*", cursor):
+        raise Unusable(f"{path} holds no cursor: remove it to begin from now")
+    return cursor or None
 
 
 def _write(path: Path, cursor: str) -> None:

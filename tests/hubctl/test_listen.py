@@ -129,11 +129,15 @@ def test_ends_with_3_when_the_key_ends(listening, topic, person, tmp_path) -> No
     assert b"Check HUB_API_KEY" in process.stderr.read()
 
 
-def test_a_cursor_file_that_holds_something_else_ends_with_3(hubctl, topic, tmp_path) -> None:
-    (tmp_path / "cursor").write_text("no cursor\n")
+@pytest.mark.parametrize(("text", "code"), [("no cursor", 2), ("커서", 2), ("nocursor", 3)])
+def test_a_cursor_file_that_holds_something_else_is_refused(
+    hubctl, topic, tmp_path, text, code
+) -> None:
+    (tmp_path / "cursor").write_text(f"{text}\n")
     done = hubctl("listen", topic, "--cursor-file", str(tmp_path / "cursor"))
-    assert done.returncode == 3
+    assert done.returncode == code
     assert b"cursor" in done.stderr
+    assert done.stderr.count(b"\n") == 1
 
 
 def test_a_reader_that_goes_away_ends_it(listening, topic, tmp_path) -> None:

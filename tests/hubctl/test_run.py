@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -120,6 +121,22 @@ def test_the_log_grows_while_the_command_runs(running, person) -> None:
 def test_much_output_arrives_in_order_and_complete(hubctl, person) -> None:
     assert hubctl("run", "--", "seq", "30000").returncode == 0
     assert log_of(only_job(person)) == "".join(f"{n}\n" for n in range(1, 30001))
+
+
+def test_a_real_archive_is_made_and_its_list_is_the_log(hubctl, person, tmp_path) -> None:
+    archive = tmp_path / "docs.tar.gz"
+    done = hubctl("run", "--title", "Nightly backup", "--", "tar", "czvf", str(archive), "docs")
+    assert done.returncode == 0
+    job = only_job(person)
+    assert job.state == State.SUCCEEDED
+    assert log_of(job) == done.stdout.decode()
+    packed = subprocess.run(["tar", "tzf", archive], capture_output=True, check=True).stdout
+    assert packed == done.stdout
+
+
+def test_a_title_that_is_no_text_does_no_harm(hubctl, person) -> None:
+    assert hubctl("run", "--title", "back\udcffup", "--", "true").returncode == 0
+    assert only_job(person).title == "back?up"
 
 
 def test_progress_is_told_from_inside(hubctl, person) -> None:

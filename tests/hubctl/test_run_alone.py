@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hubctl.run import duration
-from tests.hubctl.running import PATIENCE, Hubctl, end, read_until
+from tests.hubctl.running import PATIENCE, ROOT, Hubctl, end, read_until
 
 run = Hubctl()
 AWAY = ("run", "--report-for", "0", "--")
@@ -179,3 +180,21 @@ def test_durations_are_said_briefly() -> None:
         "3 min 20 s",
         "2 h 5 min",
     ]
+
+
+def test_at_a_terminal_keys_and_answers_reach_the_command_once() -> None:
+    script = "trap 'n=$((n+1))' INT; read x; echo got $x; sleep 1; echo told $n; exit 9"
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(ROOT)
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", "hubctl", *shell(script)],
+            run.environment(),
+        )
+    with os.fdopen(terminal, "r+b", buffering=0) as screen:
+        os.write(terminal, b"hello\n")
+        read_until(screen, b"got hello")
+        os.write(terminal, b"\x03")
+        read_until(screen, b"told 1")
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
