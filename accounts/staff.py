@@ -103,7 +103,7 @@ def apply(
 ) -> Applied:
     """Make, change or leave the accounts of these rows, of which no two have the same username.
 
-    One transaction, and as many queries for a hundred rows as for one: some hundreds are a good number. `by` can't deactivate
+    One transaction, and as many queries for a hundred rows, which is a good number, as for twenty. `by` can't deactivate
     themselves. `invite` mails each new account a link to set a password. A dry run says what would happen and
     writes nothing.
     """
