@@ -107,7 +107,8 @@ async def test_progress_and_log_are_seen_live_never_go_back_and_come_five_times_
 
 
 def jobs_start(alice: User, shelves: int, pause: float) -> Job:
-    return shop.stocktake.start(owner=alice, shelves=shelves, pause=pause)
+    job: Job = shop.stocktake.start(owner=alice, shelves=shelves, pause=pause)
+    return job
 
 
 def test_a_worker_that_is_killed_leaves_a_lost_job_and_one_notification(server):

@@ -61,8 +61,8 @@ def watch():
     return watchdog.Watch()
 
 
-def waiting(owner, seconds: float, **fields: str) -> Job:
-    job = jobs.create(kind="shop.count", title="Count", owner=owner, **fields)
+def waiting(owner, seconds: float, queue: str = "") -> Job:
+    job = jobs.create(kind="shop.count", title="Count", owner=owner, queue=queue)
     at = timezone.now() - timedelta(seconds=seconds)
     Job.objects.filter(pk=job.pk).update(queued_at=at, sent_at=timezone.now())
     return job
