@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 from celery import shared_task
 from django import forms
@@ -73,7 +74,7 @@ def effect(mark: str, seconds: float = 0, steps: int = 1) -> str:
 @shared_task(
     bind=True, autoretry_for=(ConnectionError,), retry_backoff=False, default_retry_delay=0
 )
-def third_time(self, mark: str) -> str:  # type: ignore[no-untyped-def]
+def third_time(self: Any, mark: str) -> str:
     _mark(mark)
     if self.request.retries < 2:
         raise ConnectionError(f"try {self.request.retries + 1} failed")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -124,7 +125,7 @@ def test_uploads_are_read_as_lines_across_pieces(monkeypatch):
 
 
 async def test_a_download_is_sent_piece_by_piece_by_an_asynchronous_server(monkeypatch):
-    def made_to_order():
+    def made_to_order() -> Iterator[bytes]:
         for number in range(3):
             asked.append(number)
             yield b"%d" % number

@@ -33,8 +33,8 @@ def started(owner: User | None, **fields: str) -> Job:
     return job
 
 
-def ended(owner: User | None, state: State, **outcome: str) -> Job:
-    job = jobs.finish(started(owner).pk, 1, state, **outcome)
+def ended(owner: User | None, state: State, summary: str = "", error: str = "") -> Job:
+    job = jobs.finish(started(owner).pk, 1, state, summary=summary, error=error)
     assert job is not None
     return job
 
@@ -267,7 +267,7 @@ def test_a_day_on_which_the_clock_is_changed_has_another_hour_or_one_less(
     zone = ZoneInfo("Europe/Berlin")
     midnight = datetime(2026, month, day, tzinfo=zone)
     last = midnight.replace(hour=23, minute=59).astimezone(UTC)
-    monkeypatch.setattr(jobs.timezone, "now", lambda: last)
+    monkeypatch.setattr(timezone, "now", lambda: last)
     assert len(list(jobs._hours_since(midnight))) == hours
 
 

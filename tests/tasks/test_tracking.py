@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from celery import current_app
@@ -46,7 +47,7 @@ def run(job: Job, attempt: int | None = None) -> Job:
     """What a worker does with the job's message, in this process."""
     task = current_app.tasks[job.kind]
     call = queue.unpack(job)
-    headers = {queue.JOB: str(job.pk), queue.ATTEMPT: attempt or job.attempt}
+    headers: Any = {queue.JOB: str(job.pk), queue.ATTEMPT: attempt or job.attempt}
     task.apply(call["args"], call["kwargs"], headers=headers, retries=job.attempt - 1, throw=False)
     job.refresh_from_db()
     return job
