@@ -346,6 +346,23 @@ def test_what_was_missed_while_the_server_was_away_is_there_again(page_for: Page
         expect(listed.locator(".job .state")).to_have_text("Succeeded")
 
 
+def test_a_running_job_that_nothing_is_heard_of_is_asked_for(page_for: PageFor, aside: Aside):
+    page = page_for("alice")
+    job = aside(by_hand, page.context.user)  # type: ignore[attr-defined]
+    page.goto(f"/jobs/{job}/")
+    wait_until_live(page)
+    page.clock.install()
+    aside(store, job, 33)
+    aside(say_unheard, job, "not whispered")
+    page.clock.run_for(12_000)
+    expect(page.locator("[data-slot=figures]")).to_have_text("33 of 100 · 33 %")
+    expect(lines(page)).to_have_text(["not whispered"])
+
+
+def store(job_id: str, done: int) -> None:
+    Job.objects.filter(pk=job_id).update(done=done, total=100)
+
+
 def test_a_job_page_goes_on_in_a_new_log(page_for: PageFor, aside: Aside):
     page = page_for("alice")
     job = aside(by_hand, page.context.user)  # type: ignore[attr-defined]
@@ -505,5 +522,12 @@ def test_axe_finds_nothing(page_for: PageFor, aside: Aside, worked: LiveServer, 
     page.goto(f"/jobs/{made['running']}/cancel/")
     assert violations(page) == []
     page.goto("/jobs/")
-    page.get_by_text("Start a job").click()
+    page.get_by_text("Start a job").focus()
+    page.keyboard.press("Enter")
+    entry = page.get_by_role("link", name="Stocktake")
+    expect(entry).to_be_visible()
     assert violations(page) == []
+    page.keyboard.press("Tab")
+    page.keyboard.press("Escape")
+    expect(entry).to_be_hidden()
+    expect(page.locator(".menu summary")).to_be_focused()

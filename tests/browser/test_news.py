@@ -94,7 +94,7 @@ def test_fifty_marks_cost_the_dashboard_few_requests(page_for: PageFor, aside: A
     expect(page.locator("hub-needs li")).to_have_count(8)
     aside(read_all_one_by_one, user)
     expect(page.locator("hub-needs li")).to_have_count(0, timeout=15_000)
-    refills = [url for url in asked if "/api/v1/inbox" in url]
+    refills = [url for url in asked if "/api/v1/dashboard" in url]
     assert len(refills) < 20, len(refills)
 
 

@@ -1,11 +1,15 @@
 /* What every place that shows a job has in common; `templatetags/jobs.py` does the same on the server. */
 
+import { hub } from "./client.js";
 import { setText, slot } from "./dom.js";
 import { duration, number } from "./when.js";
 import { fillIn, gettext } from "./words.js";
 
 export const isLive = (state) => state === "queued" || state === "started";
 export const isJobEvent = (type) => type.startsWith("job.");
+
+/** Somebody looks at a page whose transport brings events, but no whispers. */
+export const isUnheard = () => hub.transport === "poll" && hub.state === "live" && !document.hidden;
 
 export const stateWord = (state) => document.querySelector("#state-words").dataset[state] ?? "";
 

@@ -19,6 +19,7 @@ import { duration, hubNow, left, rate, size } from "../when.js";
 import { fillIn, gettext } from "../words.js";
 
 const TICK = 1000; // ms
+const QUIET = 10_000; // ms without a word of a running job, after which it is fetched: not every transport whispers
 const PAUSE = 1000; // ms before another try at the snapshot, doubled up to LONGEST
 const LONGEST = 30_000;
 const RETRYABLE = new Set(["failed", "cancelled", "lost"]);
@@ -34,6 +35,7 @@ class HubJob extends HTMLElement {
   #topic;
   #offs = [];
   #timer;
+  #heardAt = performance.now();
   #asked = 0;
   #fetching = false;
 
@@ -52,6 +54,7 @@ class HubJob extends HTMLElement {
       }),
       hub.on("whisper", ({ topic, type, data }) => {
         if (topic !== this.#topic) return;
+        this.#heardAt = performance.now();
         if (type === "job.progress") this.#moved(data);
         else if (type === "job.log") this.#said(data);
       }),
@@ -66,7 +69,10 @@ class HubJob extends HTMLElement {
     hub.subscribe(this.#topic, cursor);
     slot(this, "cancel").addEventListener("click", this.#askToCancel);
     slot(this, "retry").addEventListener("submit", this.#retry);
-    this.#timer = setInterval(() => this.#tick(), TICK);
+    this.#timer = setInterval(() => {
+      this.#tick();
+      this.#askWhenQuiet();
+    }, TICK);
     this.#show();
   }
 
@@ -123,9 +129,15 @@ class HubJob extends HTMLElement {
     this.#log().hear(data);
   }
 
+  #askWhenQuiet() {
+    if (this.#job.state !== "started" || document.hidden || hub.state !== "live") return;
+    if (performance.now() - this.#heardAt > QUIET) this.#refresh();
+  }
+
   /** Fetch it once more; what comes meanwhile is held, and a wish during a fetch makes another. */
   async #refresh() {
     this.#asked += 1;
+    this.#heardAt = performance.now();
     if (this.#fetching) return;
     this.#fetching = true;
     let pause = PAUSE;

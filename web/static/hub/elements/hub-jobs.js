@@ -1,10 +1,20 @@
 import { get } from "../api.js";
 import { hub } from "../client.js";
 import { copy, glow, setText, setTime, slot } from "../dom.js";
-import { isJobEvent, percentText, say, setBar, setState, show, took } from "../jobview.js";
+import {
+  isJobEvent,
+  isUnheard,
+  percentText,
+  say,
+  setBar,
+  setState,
+  show,
+  took,
+} from "../jobview.js";
 import { onSnapshot } from "../snapshot.js";
 
 const SPACING = 1000; // ms between two fetches of the list
+const UNHEARD = 10_000; // ms between two fetches where the transport does not whisper
 const LONGEST = 30_000; // ms between tries while the hub does not answer
 
 /**
@@ -16,6 +26,7 @@ class HubJobs extends HTMLElement {
   #asked = 0;
   #fetching = false;
   #welcomes = 0;
+  #timer;
 
   connectedCallback() {
     this.#offs = [
@@ -25,27 +36,39 @@ class HubJobs extends HTMLElement {
       }),
       hub.on("welcome", () => {
         this.#welcomes += 1;
-        if (this.#welcomes > 1 && this.querySelector('.job[data-state="started"]')) this.#refresh();
+        if (this.#welcomes > 1 && this.#isMoving()) this.#refresh();
       }),
       onSnapshot(() => this.#fetch()),
     ];
+    this.#timer = setInterval(() => {
+      if (isUnheard() && this.#isMoving()) this.#refresh();
+    }, UNHEARD);
     this.addEventListener("change", this.#filter);
-    this.addEventListener("click", this.#closeMenu);
+    document.addEventListener("click", this.#closeMenu);
+    this.addEventListener("keydown", this.#closeMenu);
     slot(this, "show").hidden = true;
   }
 
   disconnectedCallback() {
     for (const off of this.#offs) off();
+    clearInterval(this.#timer);
     this.removeEventListener("change", this.#filter);
-    this.removeEventListener("click", this.#closeMenu);
+    document.removeEventListener("click", this.#closeMenu);
+    this.removeEventListener("keydown", this.#closeMenu);
   }
 
   #filter = ({ target }) => target.form?.requestSubmit();
 
-  #closeMenu = ({ target }) => {
-    const menu = this.querySelector("details.menu");
-    if (menu && !menu.contains(target)) menu.open = false;
+  #closeMenu = ({ type, key, target }) => {
+    const menu = this.querySelector("details.menu[open]");
+    if (!menu || (type === "click" ? menu.contains(target) : key !== "Escape")) return;
+    menu.open = false;
+    if (type === "keydown") menu.querySelector("summary").focus();
   };
+
+  #isMoving() {
+    return this.querySelector('.job[data-state="started"]') !== null;
+  }
 
   #happened({ topic, type, data }) {
     if (!isJobEvent(type)) return;

@@ -1,13 +1,23 @@
 import { get } from "../api.js";
 import { hub } from "../client.js";
 import { copy, glow, setText, slot } from "../dom.js";
-import { isJobEvent, isLive, percentText, say, setBar, setState, stateWord } from "../jobview.js";
+import {
+  isJobEvent,
+  isLive,
+  isUnheard,
+  percentText,
+  say,
+  setBar,
+  setState,
+  stateWord,
+} from "../jobview.js";
 import { Pace } from "../pace.js";
 import { onSnapshot } from "../snapshot.js";
 import { hubNow, left } from "../when.js";
 
 const TICK = 1000; // ms between looks at the time left
 const PAUSE = 1000; // ms between two fetches of what moves up
+const UNHEARD = 10_000; // ms between two fetches where the transport does not whisper
 
 /**
  * What waits or runs: one's own in full, that of others in short. Events say what comes and goes, whispers how far
@@ -18,6 +28,7 @@ class HubRunning extends HTMLElement {
   #kinds = {};
   #offs = [];
   #timer;
+  #unheardTimer;
   #welcomes = 0;
   #news = 0;
   #refilling = false;
@@ -40,12 +51,16 @@ class HubRunning extends HTMLElement {
       }),
     ];
     this.#timer = setInterval(() => this.#tick(), TICK);
+    this.#unheardTimer = setInterval(() => {
+      if (isUnheard() && this.querySelector('[data-state="started"]')) this.#refill();
+    }, UNHEARD);
     this.#tick();
   }
 
   disconnectedCallback() {
     for (const off of this.#offs) off();
     clearInterval(this.#timer);
+    clearInterval(this.#unheardTimer);
   }
 
   #load({ running }) {
