@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
 
 import pydantic
-from django import forms
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponseBase
 from django.http.multipartparser import MultiPartParserError
@@ -24,7 +22,7 @@ from accounts.api_body import json_object
 from accounts.errors import ApiError, not_found
 from events import log as events_log
 from events import topics
-from tasks import external, files, jobs, logs, tracking
+from tasks import arguments, external, files, jobs, logs, tracking
 from tasks.errors import InvalidArguments, NoSuchJob, NotPossible, NotStartable, TooLarge
 from tasks.models import TITLE_MAX, Job, State
 from tasks.tracking import Prepared
@@ -37,12 +35,8 @@ REPORTS_PER_MINUTE: Final = 6000
 """Of all scripts of a person together; one that reports five times a second makes 300."""
 LOG_AT_ONCE: Final = 1024 * 1024
 """Characters of lines in one answer."""
-CHOICES_MOST: Final = 200
-"""A field that offers more shows none: it is filled in with the value itself."""
 _BIGGEST: Final = 2**63 - 1
 _MULTIPART: Final = "multipart/form-data"
-_NO: Final = frozenset({"", "0", "false", "no", "off"})
-"""What a form field that is a box to tick may say instead of being left out."""
 
 JobId = Annotated[uuid.UUID, Path()]
 Count = Annotated[int, Field(ge=0, le=_BIGGEST)]
@@ -205,7 +199,7 @@ def list_tasks(request: HttpRequest) -> dict[str, Any]:
                 "task": definition.name,
                 "title": str(definition.title),
                 "description": str(definition.description),
-                "fields": [_field(one) for one in tracking.form_of(definition, user)],
+                "fields": arguments.described(tracking.form_of(definition, user)),
             }
             for definition in tracking.startable(user)
         ]
@@ -450,9 +444,9 @@ def _prepared(user: User, call: _Call) -> Prepared:
     try:
         form = tracking.form_of(tracking.startable_named(user, call.new.task), user)
         if call.data is None:
-            data: Any = _as_posted(form, call.new.args)
+            data: Any = arguments.posted(form, call.new.args)
         else:
-            data = _without_no(form, call.data)
+            data = arguments.without_no(form, call.data)
         return tracking.prepare(user, call.new.task, data, call.uploads)
     except NotStartable:
         raise not_found() from None
@@ -460,48 +454,6 @@ def _prepared(user: User, call: _Call) -> Prepared:
         raise _invalid(error.fields) from None
     except TooLarge as error:
         raise ApiError(413, str(error)) from None
-
-
-def _as_posted(form: forms.Form, args: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON values as a browser would send them, which is what forms are made to read."""
-    posted: dict[str, Any] = {}
-    wrong: dict[str, str] = {}
-    for name, value in args.items():
-        kind = _type(form.fields[name]) if name in form.fields else "text"
-        if value is None and name in form.fields:
-            continue
-        if kind == "json":
-            posted[name] = json.dumps(value)
-        elif kind == "file":
-            wrong[name] = f"is a file: send {_MULTIPART}"
-        elif kind == "boolean":
-            posted[name] = value
-            if not isinstance(value, bool):
-                wrong[name] = "must be true or false"
-        elif kind == "choices":
-            posted[name] = value
-            if not isinstance(value, list) or not all(map(_is_plain, value)):
-                wrong[name] = "must be a list of texts or numbers"
-        elif _is_plain(value):
-            posted[name] = str(value)
-        else:
-            posted[name] = ""
-            wrong[name] = "must be a text or a number"
-    if wrong:
-        raise _invalid(wrong)
-    return posted
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, (str, int, float)) and not isinstance(value, bool)
-
-
-def _without_no(form: forms.Form, data: Any) -> Any:
-    """To a form, a box with any value is a ticked one."""
-    for name, field in form.fields.items():
-        if _type(field) == "boolean" and data.get(name, "").lower() in _NO:
-            data.pop(name, None)
-    return data
 
 
 def _invalid(fields: Mapping[str, str]) -> ApiError:
@@ -516,49 +468,3 @@ def _checked(schema: type[S], value: Mapping[str, Any]) -> S:
     except pydantic.ValidationError as error:
         found = [{**one, "loc": ("body", "body", *one["loc"])} for one in error.errors()]
         raise ValidationError(found) from None
-
-
-_TYPES: Final = (
-    # Subclasses stand before what they are made of.
-    (forms.BooleanField, "boolean"),
-    (forms.FileField, "file"),
-    ((forms.MultipleChoiceField, forms.ModelMultipleChoiceField), "choices"),
-    ((forms.ChoiceField, forms.ModelChoiceField), "choice"),
-    ((forms.FloatField, forms.DecimalField), "number"),
-    (forms.IntegerField, "integer"),
-    (forms.DateTimeField, "datetime"),
-    (forms.DateField, "date"),
-    (forms.TimeField, "time"),
-    (forms.EmailField, "email"),
-    (forms.URLField, "url"),
-    (forms.JSONField, "json"),
-)
-
-
-def _type(field: forms.Field) -> str:
-    found = (name for kinds, name in _TYPES if isinstance(field, kinds))
-    return next(found, "text")
-
-
-def _field(one: forms.BoundField) -> dict[str, Any]:
-    return {
-        "name": one.name,
-        "label": str(one.label),
-        "type": _type(one.field),
-        "required": one.field.required,
-        "help": str(one.help_text),
-        "choices": _choices(one.field),
-    }
-
-
-def _choices(field: forms.Field) -> list[dict[str, str]] | None:
-    offered = getattr(field, "choices", None)
-    if offered is None:
-        return None
-    found: list[dict[str, str]] = []
-    for value, label in offered:
-        group = label if isinstance(label, (list, tuple)) else [(value, label)]
-        found += [{"value": str(one), "label": str(name)} for one, name in group]
-        if len(found) > CHOICES_MOST:
-            return None
-    return [one for one in found if one["value"]]

@@ -19,7 +19,7 @@ from accounts.authenticate import make_key
 from accounts.models import Answer
 from events import log as events_log
 from events import redis_client, topics
-from tasks import api, files, jobs, logs, queue, tracked, tracking
+from tasks import api, arguments, files, jobs, logs, queue, tracked, tracking
 from tasks.models import File, FileChunk, Job, State
 from tests.hub.test_api import Caller, refused
 
@@ -251,6 +251,11 @@ def test_a_box_that_says_no_is_not_ticked(script, value):
     assert given(answer.json()) == {"name": "bob"}
 
 
+def test_a_box_of_three_states_may_say_no(script):
+    job = upload(script, task="warehouse.count", name="bob", sure="false").json()
+    assert queue.unpack(Job.objects.get(pk=job["id"]))["kwargs"]["sure"] is False
+
+
 def test_a_form_is_checked_as_json_is(script):
     def fields(**form: Any) -> set[str]:
         return set(refused(upload(script, **form), 422, "invalid")["fields"])
@@ -379,7 +384,7 @@ def test_tasks_are_listed_with_their_arguments(script, admin):
 
 
 def test_a_field_with_very_many_choices_lists_none(script, monkeypatch):
-    monkeypatch.setattr(api, "CHOICES_MOST", 1)
+    monkeypatch.setattr(arguments, "CHOICES_MOST", 1)
     items = script.ask("GET", "/tasks").json()["items"]
     fields = next(one["fields"] for one in items if one["task"] == "warehouse.count")
     assert next(one["choices"] for one in fields if one["name"] == "shelf") is None
