@@ -11,10 +11,8 @@ from typing import Any, Final
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from events import log as events_log
 from events import topics, whisper
 from tasks import jobs, logs
 from tasks.errors import NoSuchJob, NotPossible
@@ -144,17 +142,6 @@ _told = _Told()
 def _tell(job: Job) -> None:
     is_told, is_listed = _told.due(job)
     if is_told:
-        whisper(
-            topics.job(job.pk),
-            "job.progress",
-            {
-                "id": str(job.pk),
-                "attempt": job.attempt,
-                "done": job.done,
-                "total": job.total,
-                "note": job.note,
-                "at": events_log.rfc3339(timezone.now()),
-            },
-        )
+        whisper(topics.job(job.pk), "job.progress", jobs.way(job))
     if is_listed:
         whisper(topics.DASHBOARD, "job.progress", jobs.short(job))

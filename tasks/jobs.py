@@ -26,7 +26,7 @@ from django.utils.translation import gettext as _
 from accounts import profiles
 from accounts.audience import Pair
 from events import log as events_log
-from events import publish_many, topics
+from events import publish_many, topics, whisper
 from tasks import notices
 from tasks.errors import NoSuchJob, NotPossible
 from tasks.models import (
@@ -174,6 +174,10 @@ def cancel(job_id: uuid.UUID, by: User | None) -> Job:
             if moved is not None:
                 return moved
             job.refresh_from_db()
+        said = {**way(job), "cancel_requested": True}
+        transaction.on_commit(
+            lambda: whisper(topics.job(job.pk), "job.progress", said), robust=True
+        )
         return job
 
 
@@ -363,6 +367,18 @@ def short(job: Job) -> dict[str, Any]:
 
 def _short(full: Mapping[str, Any]) -> dict[str, Any]:
     return {name: full[name] for name in ("id", "state", "kind", "owner", "done", "total")}
+
+
+def way(job: Job) -> dict[str, Any]:
+    """How far a job is, as it is whispered on its own topic."""
+    return {
+        "id": str(job.pk),
+        "attempt": job.attempt,
+        "done": job.done,
+        "total": job.total,
+        "note": job.note,
+        "at": _time(timezone.now()),
+    }
 
 
 def attempts(job: Job) -> list[dict[str, Any]]:

@@ -17,9 +17,7 @@ from typing import Any, Final, TypeVar
 
 import billiard
 from django.db import InterfaceError, OperationalError, connections, transaction
-from django.utils import timezone
 
-from events import log as events_log
 from events import topics, whisper
 from tasks import files, jobs, logs
 from tasks.errors import Cancelled
@@ -163,9 +161,7 @@ class Run:
     def _whisper(self, now: float, told: float) -> float:
         self._is_told = True
         place = self._place()
-        at = events_log.rfc3339(timezone.now())
-        about = {"id": str(self.job.pk), "attempt": self.job.attempt, "at": at}
-        whisper(topics.job(self.job.pk), "job.progress", {**about, **place})
+        whisper(topics.job(self.job.pk), "job.progress", {**jobs.way(self.job), **place})
         if now - told < LOOK:
             return told
         whisper(

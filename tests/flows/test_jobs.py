@@ -106,6 +106,21 @@ async def test_progress_and_log_are_seen_live_never_go_back_and_come_five_times_
     assert set(short[0]) == {"id", "state", "kind", "owner", "done", "total"}
 
 
+async def test_who_watches_sees_that_a_job_was_asked_to_stop(server):
+    alice = await in_database(newcomer)
+    job = await in_database(jobs_start, alice, 100, 0.1)
+    key = (await in_database(make_key, alice, "test"))[1]
+    topic = topics.job(job.pk)
+    headers = {"Authorization": f"Bearer {key}"}
+    async with listening("websocket", server, headers=headers, topics=topic) as heard:
+        await heard.until(lambda heard: any(one["topic"] == topic for one in heard.whispers))
+        await in_database(jobs.cancel, job.pk, alice)
+        await heard.until(
+            lambda heard: any(one["data"].get("cancel_requested") for one in heard.whispers)
+        )
+        await heard.until(lambda heard: "job.cancelled" in [one["type"] for one in heard.events])
+
+
 def jobs_start(alice: User, shelves: int, pause: float) -> Job:
     job: Job = shop.stocktake.start(owner=alice, shelves=shelves, pause=pause)
     return job

@@ -116,9 +116,14 @@ class HubJob extends HTMLElement {
     if (!isLive(job.state)) this.#log().learn(job.log_lines ?? 0);
   }
 
-  #moved({ attempt, done, total, note }) {
+  #moved({ attempt, done, total, note, cancel_requested }) {
+    if (attempt !== this.#job.attempt || this.#job.state !== "started") return;
+    if (cancel_requested && !this.#job.cancel_requested) {
+      this.#job = { ...this.#job, cancel_requested };
+      this.#show();
+    }
     const job = this.#job;
-    if (attempt !== job.attempt || job.state !== "started" || done < job.done) return;
+    if (done < job.done) return;
     this.#pace.see(done, hubNow() / 1000);
     this.#job = { ...job, done, total, note };
     this.#showWay();
