@@ -75,6 +75,8 @@ async def test_the_address_of_a_job_serves_that_job(hub_server):
     async with connect(hub_server, f"/ws/jobs/{job.pk}/", headers) as socket:
         assert (await hear(socket))["offsets"] == {topics.job(job.pk): 2}
         await in_database(jobs.cancel, job.pk, alice)
+        asked = await hear(socket)
+        assert (asked["op"], asked["data"]["cancel_requested"]) == ("whisper", True)
         await in_database(external.finish, job, False)
         event = await hear(socket)
         assert (event["offset"], event["type"]) == (3, "job.cancelled")
