@@ -52,6 +52,7 @@ INSTALLED_APPS = [
     "hub",
     "web",
     "consumers",
+    "chat",
     "tasks",
     "notifications",
     "accounts",
