@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from web import connection, jobs, views
+from web import connection, jobs, room, views
 
 app_name = "web"
 
@@ -20,6 +20,10 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/retry/", jobs.job_retry, name="job_retry"),
     path("jobs/<uuid:job_id>/log.txt", jobs.job_log, name="job_log"),
     path("jobs/<uuid:job_id>/files/<int:file_id>/", jobs.job_file, name="job_file"),
+    path("rooms/<int:room_id>/", room.room_page, name="room"),
+    path("rooms/<int:room_id>/at/<int:message_id>/", room.room_page, name="room_at"),
+    path("rooms/<int:room_id>/post/", room.room_post, name="room_post"),
+    path("rooms/<int:room_id>/join/", room.room_join, name="room_join"),
     path("announcements/", views.announcements_page, name="announcements"),
     path(
         "announcements/<int:announcement_id>/edit/",

@@ -90,7 +90,7 @@ def _board(request: HttpRequest) -> dict[str, Any]:
 def inbox_page(request: HttpRequest, notification_id: int | None = None) -> HttpResponse:
     user = _me(request)
     state = "unread" if request.GET.get("state") == "unread" else "all"
-    shown = inbox.page(user, state, before=_whole(request.GET.get("before")))  # type: ignore[arg-type]
+    shown = inbox.page(user, state, before=whole(request.GET.get("before")))  # type: ignore[arg-type]
     items = shown.items
     chosen = None if notification_id is None else _notification(user, notification_id, items)
     return render(
@@ -123,7 +123,7 @@ def mark(request: HttpRequest, notification_id: int) -> HttpResponse:
 @require_POST
 @page
 def mark_all(request: HttpRequest) -> HttpResponse:
-    inbox.mark_all(_me(request), _whole(request.POST.get("up_to")) or 0)
+    inbox.mark_all(_me(request), whole(request.POST.get("up_to")) or 0)
     return redirect(f"/inbox/{_state(request)}")
 
 
@@ -140,7 +140,7 @@ def announcements_page(request: HttpRequest) -> HttpResponse:
             form, lambda: announcements.create(user, **form.cleaned_data)
         ):
             return redirect("web:announcements")
-    before = _whole(request.GET.get("before"))
+    before = whole(request.GET.get("before"))
     shown = announcements.visible_to(user, _POSTS, before)
     return render(
         request,
@@ -355,12 +355,12 @@ def _days(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         return timezone.localtime(at).date() if at else timezone.localdate()
 
     return [
-        {"key": key.isoformat(), "label": _day_label(key), "items": list(group)}
+        {"key": key.isoformat(), "label": day_label(key), "items": list(group)}
         for key, group in groupby(items, day)
     ]
 
 
-def _day_label(day: date) -> str:
+def day_label(day: date) -> str:
     today = timezone.localdate()
     if day == today:
         return _("Today")
@@ -373,7 +373,7 @@ def _state(request: HttpRequest) -> str:
     return "?state=unread" if request.GET.get("state") == "unread" else ""
 
 
-def _whole(text: str | None) -> int | None:
+def whole(text: str | None) -> int | None:
     """A positive id from outside, or None."""
     if not text or not text.isascii() or not text.isdigit() or len(text) > 18:
         return None
