@@ -91,9 +91,7 @@ def post(user: User, room_id: int, client_id: uuid.UUID, body: str) -> tuple[Mes
     if (first := known.first()) is not None:
         return first, False
     body = text.body(body)
-    named = rooms.readers_named(room, text.mentioned(body))
-    people = {name: profiles.person(person) for name, person in named.items()}
-    html = text.render(body, people)
+    html, named = _rendered(room, body)
     with transaction.atomic():
         room = rooms.hold(room_id)
         if (first := known.first()) is not None:
@@ -109,9 +107,9 @@ def post(user: User, room_id: int, client_id: uuid.UUID, body: str) -> tuple[Mes
         )
         room.last_message = message.pk
         room.save(update_fields=["last_message"])
-        _mention(message, named.values())
+        _mention(message, named)
         _tell(message, "message.created")
-        _notify(room, message, user, named.values())
+        _notify(room, message, user, named)
     return message, True
 
 
@@ -119,9 +117,7 @@ def edit(user: User, room_id: int, message_id: int, body: str) -> Message:
     """Say it differently; only its author may. Raises NoSuchRoom, NoSuchMessage, NotAllowed, NotPossible or InvalidChat."""
     room = rooms.find(user, room_id)
     body = text.body(body)
-    named = rooms.readers_named(room, text.mentioned(body))
-    people = {name: profiles.person(person) for name, person in named.items()}
-    html = text.render(body, people)
+    html, named = _rendered(room, body)
     with transaction.atomic():
         room = rooms.hold(room_id)
         message = _find(room, message_id)
@@ -135,10 +131,10 @@ def edit(user: User, room_id: int, message_id: int, body: str) -> Message:
             return message
         message.body, message.html, message.edited_at = body, html, timezone.now()
         message.save(update_fields=["body", "html", "edited_at"])
-        Mention.objects.filter(message=message).exclude(user__in=named.values()).delete()
-        _mention(message, named.values())
+        Mention.objects.filter(message=message).exclude(user__in=named).delete()
+        _mention(message, named)
         _tell(message, "message.updated")
-        _notify(room, message, user, named.values())
+        _notify(room, message, user, named)
     return message
 
 
@@ -201,6 +197,14 @@ def _item(
         "edited_at": None if row.edited_at is None else log.rfc3339(row.edited_at),
         "deleted": row.deleted_at is not None,
     }
+
+
+def _rendered(room: Room, body: str) -> tuple[str, list[User]]:
+    """The body as HTML, and whom it mentions."""
+    readers = rooms.readers_named(room, text.mentioned(body))
+    people = {name: profiles.person(reader) for name, reader in readers.items()}
+    html, named = text.render(body, people)
+    return html, [readers[name] for name in sorted(named)]
 
 
 def _find(room: Room, message_id: int) -> Message:

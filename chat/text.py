@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from django.utils.translation import gettext as _
 
+from chat import markdown
 from chat.errors import InvalidChat
 from chat.models import BODY_MAX
 from notifications import content
 from notifications.errors import InvalidContent
-
-_MENTION: Final = re.compile(r"(?<![\w@.+-])@([\w.+-]{1,150})")
 
 
 def line(field: str, value: Any, most: int, *, blank: bool = False) -> str:
@@ -44,13 +41,13 @@ def body(value: Any) -> str:
 
 
 def mentioned(value: str) -> set[str]:
-    """The usernames that stand after an `@`, whether or not there are such people."""
-    return {found.rstrip(".") for found in _MENTION.findall(value)}
+    """The usernames that may stand after an `@`, whether or not there are such people."""
+    return markdown.called(value)
 
 
-def render(value: str, people: Mapping[str, Mapping[str, Any]]) -> str:
-    """Safe HTML. `people`: whoever of `mentioned` may read the room, by username."""
-    return f"<p>{html.escape(value)}</p>"
+def render(value: str, people: Mapping[str, Mapping[str, Any]]) -> tuple[str, set[str]]:
+    """Safe HTML, and who is named in it. `people`: whoever of `mentioned` may read the room, by username."""
+    return markdown.render(value, people)
 
 
 def excerpt(value: str, most: int) -> str:
