@@ -10,13 +10,14 @@ from typing import Any, Final, cast
 
 from django.contrib import messages as flashes
 from django.contrib.auth.models import User
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from chat import messages, rooms
+from chat.emoji import SHORTCODES
 from chat.errors import InvalidChat, NoSuchMessage, NoSuchRoom, NotPossible
 from chat.models import Involvement, Kind, Room
 from events import log, topics
@@ -25,6 +26,9 @@ from web.views import day_label, page, whole
 
 GROUPED: Final = timedelta(minutes=5)
 """What somebody says within this time of their last message stands under the same name (`roomgroups.js`)."""
+
+
+EMOJI_KEPT: Final = 24 * 3600  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,14 @@ def room_join(request: HttpRequest, room_id: int) -> HttpResponse:
     except NotPossible as error:
         flashes.error(request, str(error))
     return redirect("web:room", room_id)
+
+
+@require_safe
+def shortcodes(request: HttpRequest) -> HttpResponse:
+    """What the composer completes after a colon."""
+    response = JsonResponse(SHORTCODES)
+    response["Cache-Control"] = f"public, max-age={EMOJI_KEPT}"
+    return response
 
 
 def _show(

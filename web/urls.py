@@ -20,6 +20,7 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/retry/", jobs.job_retry, name="job_retry"),
     path("jobs/<uuid:job_id>/log.txt", jobs.job_log, name="job_log"),
     path("jobs/<uuid:job_id>/files/<int:file_id>/", jobs.job_file, name="job_file"),
+    path("rooms/emoji.json", room.shortcodes, name="shortcodes"),
     path("rooms/<int:room_id>/", room.room_page, name="room"),
     path("rooms/<int:room_id>/at/<int:message_id>/", room.room_page, name="room_at"),
     path("rooms/<int:room_id>/post/", room.room_post, name="room_post"),

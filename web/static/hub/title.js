@@ -2,6 +2,7 @@
 
 let base = document.title;
 let unread = Number(document.body.dataset.unread ?? 0);
+let news = 0; // said in the room of this page while nobody looked
 
 export function setTitle(text) {
   base = `${text} · Hub`;
@@ -13,8 +14,14 @@ export function setUnread(count) {
   show();
 }
 
+export function setNews(count) {
+  news = count;
+  show();
+}
+
 function show() {
-  document.title = unread > 0 ? `(${unread > 99 ? "99+" : unread}) ${base}` : base;
+  const count = unread + news;
+  document.title = count > 0 ? `(${count > 99 ? "99+" : count}) ${base}` : base;
 }
 
 show();
