@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,9 +29,9 @@ def line(field: str, value: Any, most: int, *, blank: bool = False) -> str:
 
 
 def body(value: Any) -> str:
-    """A message's text. Raises InvalidChat."""
+    """A message's text, composed, so that it is found however it was typed. Raises InvalidChat."""
     try:
-        found = content.body(value, InvalidContent)
+        found = unicodedata.normalize("NFC", content.body(value, InvalidContent))
     except InvalidContent as error:
         raise InvalidChat("body", error.detail) from None
     if not found:
