@@ -18,10 +18,9 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
-from accounts import profiles
-from chat import messages, rooms
+from chat import messages, names, rooms
 from chat.errors import InvalidChat
-from chat.models import Kind, Membership, Message, Room
+from chat.models import Message, Room
 from notifications import content
 
 PAGE: Final = 20
@@ -91,9 +90,9 @@ def search(
         return Page([], None)
     found = _find(readable, parts, limit + 1, before)
     shown = found[:limit]
-    names = _names(user, {message.room_id for message in shown})
+    called = names.of(Room.objects.filter(pk__in={row.room_id for row in shown}), user)
     return Page(
-        [Hit(row, names.get(row.room_id, ""), *_snippet(row.body, parts)) for row in shown],
+        [Hit(row, called.get(row.room_id, ""), *_snippet(row.body, parts)) for row in shown],
         shown[-1].pk if len(found) > limit else None,
     )
 
@@ -147,25 +146,6 @@ def _find_by_fts(
             [*values, *ids, limit],
         )
         return [pk for (pk,) in cursor.fetchall()]
-
-
-def _names(user: User, ids: Iterable[int]) -> dict[int, str]:
-    """What these rooms are called, to this person."""
-    kinds = {room.pk: room for room in Room.objects.filter(pk__in=ids)}
-    direct = [pk for pk, room in kinds.items() if room.kind == Kind.DIRECT]
-    members: dict[int, list[int]] = {}
-    for room_id, user_id in (
-        Membership.objects.filter(room__in=direct)
-        .exclude(user=user)
-        .order_by("joined_at", "pk")
-        .values_list("room_id", "user_id")
-    ):
-        members.setdefault(room_id, []).append(user_id)
-    people = profiles.names({user_id for some in members.values() for user_id in some})
-    return {
-        pk: room.name or ", ".join(people[one] for one in members.get(pk, []) if one in people)
-        for pk, room in kinds.items()
-    }
 
 
 def _snippet(body: str, parts: Iterable[str]) -> tuple[str, list[tuple[int, int]]]:

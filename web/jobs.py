@@ -151,8 +151,11 @@ def job_log(request: HttpRequest, job_id: uuid.UUID) -> HttpResponse:
 @require_safe
 @page
 def job_file(request: HttpRequest, job_id: uuid.UUID, file_id: int) -> HttpResponseBase:
+    job = _find(request, job_id)
+    if not tracking.may_download(_me(request), job):
+        raise Http404
     try:
-        return files.response(files.of(_find(request, job_id), file_id))
+        return files.response(files.of(job, file_id))
     except NoSuchJob:
         raise Http404 from None
 
