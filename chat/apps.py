@@ -13,4 +13,4 @@ class ChatConfig(AppConfig):
         from accounts import audience  # noqa: PLC0415 - these need models, which are ready only now
         from chat import rooms  # noqa: PLC0415
 
-        audience.register("room", rooms.readable)
+        audience.register("room", rooms.readable, ended=rooms.ended)

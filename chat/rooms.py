@@ -56,10 +56,17 @@ KEPT: Final = _Kept.KEPT
 
 def readable(pairs: Collection[Pair]) -> set[Pair]:
     """The rule for `room.<id>`: open rooms are everybody's, others their members'."""
+    return _of_readers(pairs, Room.objects.filter(deleted_at=None))
+
+
+def ended(pairs: Collection[Pair]) -> set[Pair]:
+    """Those whose room was deleted, and whose person could read it until then; as long as its rows are there."""
+    return _of_readers(pairs, Room.objects.exclude(deleted_at=None))
+
+
+def _of_readers(pairs: Collection[Pair], rooms: QuerySet[Room]) -> set[Pair]:
     ids = {int(topic.key) for _user, topic in pairs}
-    existing = dict(
-        Room.objects.filter(pk__in=ids, deleted_at=None).order_by().values_list("pk", "kind")
-    )
+    existing = dict(rooms.filter(pk__in=ids).order_by().values_list("pk", "kind"))
     closed = {pk for pk, kind in existing.items() if kind != Kind.OPEN}
     members = set(
         Membership.objects.filter(
