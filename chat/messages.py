@@ -25,6 +25,9 @@ from events.errors import EventTooLarge
 from notifications import inbox, notify
 from notifications.models import Notification
 
+POSTS: Final = "posts"
+POSTS_PER_MINUTE: Final = 300
+"""Of one person, by socket and API together; `POSTS` names what they share."""
 PAGE: Final = 50
 PAGE_MAX: Final = 200
 MENTIONED: Final = "room.mention"
