@@ -130,6 +130,15 @@ test("a long window is cut at the far end and can be made long again", () => {
   assert.equal(book.created(message(11)), false);
 });
 
+test("a page that would leave a hole, for its neighbours were let go of meanwhile, is not taken", () => {
+  const book = new RoomBook({ items: span(11, 20), older: 11 });
+  const plan = book.plan("older");
+  book.trim("top", 4);
+  book.take(plan, { items: down(1, 10), next: null });
+  assert.deepEqual(ids(book), [17, 18, 19, 20]);
+  assert.equal(book.older, 17);
+});
+
 test("taken anew, only the page is shown, with what came since it was asked for", () => {
   const book = new RoomBook({ items: span(1, 3) });
   const plan = book.plan("newest");

@@ -70,18 +70,20 @@ export class RoomBook {
     this.#late = null;
   }
 
-  /** The answer, newest first as the API has it. @returns {number} how many messages came with it */
-  take({ how }, { items, next, newer = null }) {
+  /** The answer, newest first as the API has it. */
+  take({ how, before, after }, { items, next, newer = null }) {
     const page = [...items].reverse();
-    const known = new Set(this.#items.map(({ id }) => id));
-    const added =
-      how === "older" || how === "newer" ? page.filter(({ id }) => !known.has(id)) : page;
     if (how === "older") {
-      this.#items = [...added, ...this.#items];
-      this.#older = next;
+      // Otherwise what the page ends at has been let go of meanwhile: it would leave a hole.
+      if (before === this.#older) {
+        this.#items = [...page.filter(({ id }) => !this.get(id)), ...this.#items];
+        this.#older = next;
+      }
     } else if (how === "newer") {
-      this.#items = [...this.#items, ...added].sort((one, other) => one.id - other.id);
-      this.#newer = newer;
+      if (after === this.#newer) {
+        this.#items = [...this.#items, ...page.filter(({ id }) => !this.get(id))];
+        this.#newer = newer;
+      }
     } else {
       this.#items = page;
       this.#older = next;
@@ -90,7 +92,12 @@ export class RoomBook {
     const late = [...this.#late.values()];
     this.#late = null;
     for (const item of late) if (!this.#replace(item)) this.#insert(item);
-    return added.length;
+  }
+
+  /** Nothing of it may be shown any more. */
+  clear() {
+    this.#items = [];
+    this.#older = this.#newer = null;
   }
 
   /** Let go of what is beyond `most` at one end. */

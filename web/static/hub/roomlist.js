@@ -85,6 +85,18 @@ export class RoomList {
     return true;
   }
 
+  /** Focus the next or previous stored message. @returns "row", "below" for past the last one, or null */
+  step(by) {
+    const rows = [...this.#talk.querySelectorAll(".message[data-id]")];
+    const here = rows.indexOf(document.activeElement.closest(".message"));
+    const at = here < 0 && by < 0 ? rows.length - 1 : here + by;
+    if (at < 0 || (here < 0 && by > 0)) return null;
+    if (at >= rows.length) return "below";
+    rows[at].focus({ preventScroll: true });
+    rows[at].scrollIntoView({ block: "nearest" });
+    return "row";
+  }
+
   /** Is there enough above and below? */
   look() {
     if (this.#log.clientHeight === 0) return;

@@ -46,3 +46,41 @@ export function typingWords(names) {
     return fillIn(gettext("%(one)s, %(two)s and %(three)s are typing…"), { one, two, three });
   return gettext("Several people are typing…");
 }
+
+/** The line below the composer. */
+export class TypingLine {
+  #place;
+  #typing = new Typing();
+  #timer;
+
+  constructor(place) {
+    this.#place = place;
+  }
+
+  /** @returns {boolean} whether to say so */
+  type() {
+    return this.#typing.type(Date.now());
+  }
+
+  hear(person) {
+    this.#typing.hear(person, Date.now());
+    this.#show();
+  }
+
+  stop(id) {
+    this.#typing.stop(id);
+    this.#show();
+  }
+
+  clear() {
+    clearTimeout(this.#timer);
+  }
+
+  #show() {
+    clearTimeout(this.#timer);
+    const now = Date.now();
+    this.#place.textContent = typingWords(this.#typing.names(now));
+    const next = this.#typing.next(now);
+    if (next !== null) this.#timer = setTimeout(() => this.#show(), next + 1);
+  }
+}
