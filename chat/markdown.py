@@ -31,15 +31,16 @@ Person = Mapping[str, Any]
 
 _DEEPEST: Final = 20
 """Levels of quotes and lists in each other. Beyond, markdown-it drops text: such a message is shown without layout."""
-_STEPS_MAX: Final = 1500
+_STEPS_MAX: Final = 800
 """Lines, marks that may be emphasis, and places where the end of a link is looked for. A message with more of them is
 shown without layout: it would take long to lay out, and nobody honest wrote it.
 """
 _URL_MAX: Final = 2000
+_ABSOLUTE: Final = re.compile(r"https?://", re.IGNORECASE)
 _CJK: Final = "\u1100-\u11ff\u3040-\u30ff\u3130-\u318f\u3400-\u9fff\uac00-\ud7a3"
 """Letters of the scripts that put no space between a word and what belongs to it, as `@alice에게` or `**이것**은`."""
 _IS_CJK: Final = re.compile(f"[{_CJK}]")
-_CALLED: Final = re.compile(r"(?<![\w@.+-])@([\w@.+-]{1,150})")
+_CALLED: Final = re.compile(r"(?<![\w@.+-])@([\w.+-][\w@.+-]{0,149})")
 _AFTER_NAMES: Final = ".+-_@"
 _URL: Final = re.compile(
     r"https?://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::\d{1,5})?"
@@ -111,7 +112,7 @@ def _is_safe_url(url: str) -> bool:
     """http(s), or a path of this hub. What it would be relative to is for nobody who writes a message to see."""
     if len(url) > _URL_MAX or not content.is_safe_url(url):
         return False
-    return url.startswith("/") or url[:7].lower() == "http://" or url[:8].lower() == "https://"
+    return url.startswith("/") or _ABSOLUTE.match(url) is not None
 
 
 # --- What is different from CommonMark ---------------------------------------------------------------------------
@@ -255,6 +256,20 @@ def _finish(state: StateCore) -> None:
         elif token.type == "fence":
             language = token.info.strip().partition(" ")[0]
             token.info = language if _LANGUAGE.fullmatch(language) else ""
+        elif token.children:
+            _finish_links(token.children)
+
+
+def _finish_links(tokens: Sequence[Token]) -> None:
+    """They have an address and nothing else; `[x]()`, which has none, is text."""
+    is_empty = False
+    for token in tokens:
+        if token.type == "link_open":
+            token.attrs = {"href": token.attrs["href"]}
+            is_empty = not token.attrs["href"]
+        if is_empty and token.type in {"link_open", "link_close"}:
+            token.content = "[" if token.type == "link_open" else "]()"
+            token.type = "text"
 
 
 def _mention_html(
