@@ -934,6 +934,25 @@ test("a topic that a new epoch says nothing about is reset", () => {
   assert.equal(hub.cursor, "e2~user.7:2");
 });
 
+test("by HTTP, too, the last event of a room is heard before the room is lost", async () => {
+  const order = [];
+  const polling = new Hub(world, { ladder: ["poll"], alone: true });
+  polling.on("event", ({ type }) => order.push(type));
+  polling.on("revoked", ({ topic }) => order.push(topic));
+  answers = () =>
+    Promise.resolve(
+      answer({
+        events: [{ ...event("room.1", 4), type: "room.deleted" }],
+        revoked: ["room.1"],
+        cursor: "e1~room.1:4",
+      }),
+    );
+  polling.start({ cursor: "e1~room.1:3", topics: ["room.1"] });
+  await settle();
+  assert.deepEqual(order, ["room.deleted", "room.1"]);
+  polling.stop();
+});
+
 test("an answer that leaves out its empty lists is as good", async () => {
   http({
     longPoll: async () =>
