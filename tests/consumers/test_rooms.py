@@ -557,6 +557,28 @@ async def test_who_only_listens_is_not_there(hub_server):
         assert await until(page, lambda one: one.get("data", {}).get("body") == "still heard")
 
 
+@pytest.mark.parametrize(
+    "query",
+    ["absent=room.1&absent=room.2", "absent=" + ",".join(f"room.{n}" for n in range(1, 102))],
+)
+async def test_rooms_to_listen_to_are_named_once_and_a_hundred_at_most(hub_server, query):
+    _, alices = await someone()
+    async with websockets.connect(
+        f"{hub_server.ws('/ws/')}?{query}", additional_headers=alices
+    ) as socket:
+        assert await close_code(socket) == 4400
+
+
+async def test_a_script_with_a_key_is_nowhere(hub_server):
+    alice, alices = await someone()
+    room = await closed_room(alice)
+    async with connect(hub_server, f"/ws/rooms/{room.pk}/", alices) as socket:
+        await hear(socket)
+        await socket.send('{"op":"visible","value":false}')
+        assert presence(await frames(socket, 1), room) == []
+        assert await people(hub_server, alices, room) == []
+
+
 async def test_away_is_who_looks_at_none_of_their_tabs(hub_server):
     alice, alices = await in_browser(hub_server)
     bob, bobs = await someone("bob")

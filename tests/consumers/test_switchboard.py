@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from accounts import audience
 from accounts.authenticate import Credential
 from consumers import subscription as subscriptions
 from consumers import switchboard
@@ -306,7 +307,7 @@ async def test_when_rights_to_a_topic_change_its_readers_are_asked_and_nobody_el
 
     async def run(work: Any, pairs: Any) -> Any:
         asked.append(pairs)
-        return set() if work is switchboard.audience.allowed else {}
+        return set() if work is audience.allowed else {}
 
     monkeypatch.setattr(switchboard, "aside", run)
     names = {"topics": ["room.1", TOPIC]}
