@@ -10,7 +10,8 @@ class ChatConfig(AppConfig):
     verbose_name = _("Rooms")
 
     def ready(self) -> None:
-        from accounts import audience  # noqa: PLC0415 - these need models, which are ready only now
+        from accounts import audience, profiles  # noqa: PLC0415 - these need models, which are ready only now
         from chat import rooms  # noqa: PLC0415
 
         audience.register("room", rooms.readable, ended=rooms.ended)
+        profiles.register_me("rooms", rooms.totals)

@@ -16,7 +16,7 @@ from typing import Any, Final
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -136,6 +136,23 @@ def to_join(user: User) -> list[Room]:
     return list(rows.order_by("-last_message", "-pk"))
 
 
+def page(
+    user: User, *, joined: bool | None = None, limit: int, before: str = ""
+) -> tuple[list[Room], str | None]:
+    """What this person may read, with news first, and the `before` of the following page."""
+    rows = readable_by(user)
+    if joined is not None:
+        mine = Exists(Membership.objects.filter(room=OuterRef("pk"), user=user))
+        rows = rows.filter(mine if joined else ~mine)
+    if before:
+        last, pk = map(int, before.split("-"))
+        rows = rows.filter(Q(last_message__lt=last) | Q(last_message=last, pk__lt=pk))
+    found = list(rows.order_by("-last_message", "-pk")[: limit + 1])
+    shown = found[:limit]
+    following = f"{shown[-1].last_message}-{shown[-1].pk}" if len(found) > limit else None
+    return shown, following
+
+
 def items(rooms: Iterable[Room], user: User) -> list[dict[str, Any]]:
     """Rooms as this person sees them; a fixed number of queries, however many there are."""
     rows = list(rooms)
@@ -192,6 +209,13 @@ def counted(user: User) -> QuerySet[Membership]:
         unread=Coalesce(Subquery(unread.annotate(n=Count("pk")).values("n")), 0),
         mentions=Coalesce(Subquery(mentioned.annotate(n=Count("pk")).values("n")), 0),
     )
+
+
+def totals(user: User) -> dict[str, int]:
+    """`{unread, mentions}` over all rooms that this person did not mute."""
+    heard = counted(user).exclude(involvement=Involvement.NOTHING).filter(room__deleted_at=None)
+    sums = heard.aggregate(all_unread=Sum("unread"), all_mentions=Sum("mentions"))
+    return {"unread": sums["all_unread"] or 0, "mentions": sums["all_mentions"] or 0}
 
 
 def _personal(mine: Any) -> dict[str, Any]:
