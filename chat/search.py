@@ -15,7 +15,9 @@ from typing import Any, Final
 
 from django.contrib.auth.models import User
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Value
+from django.db.models.functions import StrIndex, Upper
+from django.db.models.lookups import GreaterThan
 from django.utils.translation import gettext as _
 
 from chat import messages, names, rooms
@@ -27,6 +29,8 @@ PAGE: Final = 20
 PAGE_MAX: Final = 100
 QUERY_MAX: Final = 200
 _TRIGRAM: Final = 3
+_NEWEST: Final = 5000
+"""Messages of all rooms that PostgreSQL looks through before it turns to the index."""
 _PART: Final = re.compile(r'"([^"]+)"|([^\s"]+)')
 _SNIPPET: Final = 180
 _BEFORE_HIT: Final = 60
@@ -108,14 +112,31 @@ def _parts(query: str) -> list[str]:
 def _find(
     readable: QuerySet[Room], parts: Sequence[str], limit: int, before: int | None
 ) -> list[Message]:
-    rows = Message.objects.order_by("-pk")
     if connection.vendor == "sqlite" and any(len(part) >= _TRIGRAM for part in parts):
-        return list(rows.filter(pk__in=_find_by_fts(readable, parts, limit, before)))
-    for part in parts:
-        rows = rows.filter(body__icontains=part)
+        ids = _find_by_fts(readable, parts, limit, before)
+        return list(Message.objects.filter(pk__in=ids).order_by("-pk"))
+    allowed = readable.order_by().values("pk")
+    rows = Message.objects.filter(room__in=allowed, deleted_at=None).order_by("-pk")
     if before is not None:
         rows = rows.filter(pk__lt=before)
-    return list(rows.filter(room__in=readable.order_by().values("pk"), deleted_at=None)[:limit])
+    if connection.vendor == "postgresql":
+        found = _find_among_newest(rows, parts, limit)
+        if len(found) == limit:
+            return found
+    for part in parts:
+        rows = rows.filter(body__icontains=part)
+    return list(rows[:limit])
+
+
+def _find_among_newest(rows: QuerySet[Message], parts: Sequence[str], limit: int) -> list[Message]:
+    """Common words fill a page from here. By the index all messages that have them would be read, and then sorted."""
+    newest = rows.values_list("pk", flat=True).first()
+    if newest is None:
+        return []
+    rows = rows.filter(pk__gt=newest - _NEWEST)
+    for part in parts:  # as `icontains`, in words that the index does not know
+        rows = rows.filter(GreaterThan(StrIndex(Upper("body"), Upper(Value(part))), 0))
+    return list(rows[:limit])
 
 
 def _find_by_fts(

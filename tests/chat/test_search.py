@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import unicodedata
 import uuid
 from collections.abc import Callable
+from importlib import import_module
 
 import pytest
 from django.contrib.auth.models import User
@@ -110,8 +112,6 @@ def test_finds_parts_of_words_and_knows_no_operators(say, alice, query, hits):
 
 
 def test_what_was_typed_in_pieces_is_found_whole(say, alice):
-    import unicodedata
-
     say(unicodedata.normalize("NFD", "서버가 느려요"))
     assert (
         len(found(alice, "느려")) == len(found(alice, unicodedata.normalize("NFD", "느려요"))) == 1
@@ -264,7 +264,7 @@ def much(room: Room, alice: User) -> None:
 def test_an_index_finds_it(much, alice):
     with CaptureQueriesContext(connection) as taken:
         assert found(alice, "unicorn") == ["a unicorn"]
-    [query] = [one["sql"] for one in taken if "unicorn" in one["sql"]]
+    query = [one["sql"] for one in taken if "unicorn" in one["sql"]][-1]
     with connection.cursor() as cursor:
         explain = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
         cursor.execute(f"{explain} {query}")
@@ -302,3 +302,41 @@ def test_the_index_agrees_with_the_messages(say, room, alice):
         cursor.execute(
             "INSERT INTO hub_chat_search(hub_chat_search, rank) VALUES ('integrity-check', 1)"
         )
+
+
+def test_a_database_without_the_extension_is_searched_all_the_same(say, alice, caplog, monkeypatch):
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite brings its trigrams along")
+    migration = import_module("chat.migrations.0002_search")
+    with connection.cursor() as cursor:
+        cursor.execute(migration.POSTGRESQL_BACK[0])
+    refused = ("CREATE EXTENSION IF NOT EXISTS none_of_that_name", *migration.POSTGRESQL[1:])
+    monkeypatch.setattr(migration, "POSTGRESQL", refused)
+    with connection.schema_editor() as editor:
+        migration.index(None, editor)
+    assert "none_of_that_name" in caplog.text
+    say("found without")
+    assert found(alice, "und wit") == ["found without"]
+
+
+def test_common_words_fill_a_page_without_reading_all_that_have_them(much, alice):
+    if connection.vendor != "postgresql":
+        pytest.skip("FTS5 gives its rows one by one")
+    with CaptureQueriesContext(connection) as taken:
+        assert len(found(alice, "fox quick")) == search.PAGE
+    [query] = [one["sql"] for one in taken if "fox" in one["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {query}")
+        plan = "\n".join(str(row) for row in cursor.fetchall())
+    assert "Index Scan Backward using hub_chat_message_pkey" in plan
+    assert "Sort" not in plan
+
+
+@pytest.mark.parametrize("newest", [1, 2, 5, 100])
+def test_finds_the_same_whatever_is_looked_through_first(say, alice, newest, monkeypatch):
+    monkeypatch.setattr(search, "_NEWEST", newest)
+    for body in ("a fox", "no", "FOX b", "c fox", "no", "fox%"):
+        say(body)
+    assert found(alice, "fox") == ["fox%", "c fox", "FOX b", "a fox"]
+    assert found(alice, "fox", limit=2) == ["fox%", "c fox"]
+    assert found(alice, "x%") == ["fox%"]
