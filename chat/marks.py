@@ -70,17 +70,14 @@ def _read(user: User, room: Room, up_to: int) -> dict[str, Any]:
         before = mine.read_up_to
         if up_to > before:
             Membership.objects.filter(pk=mine.pk).update(read_up_to=up_to)
-        counts = counts_of(user, room)
+        now: Any = rooms.counted(user).get(pk=mine.pk)
+        counts = {"unread": now.unread, "mentions": now.mentions, "read_up_to": now.read_up_to}
         if up_to > before:
-            publish(topics.user(user.pk), "room.read", {"id": room.pk, **counts})
+            data = {"id": room.pk, **counts, "last_message": now.last_message}
+            publish(topics.user(user.pk), "room.read", data)
     if up_to > before:
         _read_mentions(user, room, before, up_to)
     return counts
-
-
-def counts_of(user: User, room: Room) -> dict[str, Any]:
-    mine: Any = rooms.counted(user).get(room=room)
-    return {"unread": mine.unread, "mentions": mine.mentions, "read_up_to": mine.read_up_to}
 
 
 def _read_mentions(user: User, room: Room, before: int, up_to: int) -> None:

@@ -134,9 +134,10 @@ def edit(user: User, room_id: int, message_id: int, body: str) -> Message:
             return message
         message.body, message.html, message.edited_at = body, html, timezone.now()
         message.save(update_fields=["body", "html", "edited_at"])
+        before = _mentioned(message)
         Mention.objects.filter(message=message).exclude(user__in=named).delete()
         _mention(message, named)
-        _tell(message, "message.updated")
+        _tell(message, "message.updated", mentioned_before=before)
         _notify(room, message, user, named)
     return message
 
@@ -160,9 +161,13 @@ def delete(user: User, room_id: int, message_id: int) -> Message:
         message.body = message.html = ""
         message.deleted_at = timezone.now()
         message.save(update_fields=["body", "html", "deleted_at"])
+        before = _mentioned(message)
         Mention.objects.filter(message=message).delete()
-        _tell(message, "message.deleted")
-        told = Notification.objects.filter(kind=MENTIONED, key=_key(message))
+        _tell(message, "message.deleted", mentioned_before=before)
+        # Their actor has an index, their key alone has none.
+        told = Notification.objects.filter(
+            actor=message.author_id, kind=MENTIONED, key=_key(message)
+        )
         inbox.remove(list(told.values_list("recipient_id", "pk")))
     return message
 
@@ -222,15 +227,26 @@ def _is_there(rows: QuerySet[Message], before: int) -> bool:
 
 
 def _mention(message: Message, people: Iterable[User]) -> None:
+    """Whoever names themself has nothing to be told."""
     Mention.objects.bulk_create(
-        [Mention(message=message, room_id=message.room_id, user=person) for person in people],
+        [
+            Mention(message=message, room_id=message.room_id, user=person)
+            for person in people
+            if person.pk != message.author_id
+        ],
         ignore_conflicts=True,
     )
 
 
-def _tell(message: Message, event_type: str) -> None:
+def _mentioned(message: Message) -> list[int]:
+    named = Mention.objects.filter(message=message).order_by("user_id")
+    return list(named.values_list("user_id", flat=True))
+
+
+def _tell(message: Message, event_type: str, **more: Any) -> None:
+    """`more`: what whoever keeps counts needs beside the message as it is now."""
     try:
-        publish(topics.room(message.room_id), event_type, item(message))
+        publish(topics.room(message.room_id), event_type, {**item(message), **more})
     except EventTooLarge:
         raise InvalidChat("body", _("is too long once its layout is drawn: shorten it")) from None
 

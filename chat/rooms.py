@@ -16,7 +16,7 @@ from typing import Any, Final
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -198,7 +198,10 @@ def public(room: Room, people: Mapping[int, dict[str, Any]] | None = None) -> di
 
 
 def counted(user: User) -> QuerySet[Membership]:
-    """This person's memberships, each with `unread` and `mentions`: always counted, so that nothing can drift."""
+    """This person's memberships, each with `unread` and `mentions`: always counted, so that nothing can drift.
+
+    `last_message` is the room's newest as of the same moment: events of messages above it are not in the counts yet.
+    """
     after = {"room": OuterRef("room"), "pk__gt": OuterRef("read_up_to"), "deleted_at": None}
     unread = Message.objects.filter(**after).exclude(author=user).order_by().values("room")
     mentions = Mention.objects.filter(
@@ -206,6 +209,7 @@ def counted(user: User) -> QuerySet[Membership]:
     )
     mentioned = mentions.order_by().values("room")
     return Membership.objects.filter(user=user).annotate(
+        last_message=F("room__last_message"),
         unread=Coalesce(Subquery(unread.annotate(n=Count("pk")).values("n")), 0),
         mentions=Coalesce(Subquery(mentioned.annotate(n=Count("pk")).values("n")), 0),
     )
@@ -227,6 +231,7 @@ def _personal(mine: Any) -> dict[str, Any]:
         "read_up_to": mine.read_up_to,
         "unread": mine.unread,
         "mentions": mine.mentions,
+        "last_message": mine.last_message,
     }
 
 
