@@ -281,8 +281,11 @@ def list_messages(
 
     `next` is the `before` of the following page, `newer` the `after` of the one above.
     """
-    if sum(place is not None for place in (before, after, around)) > 1:
-        raise ApiError(422, "Give one of before, after and around.")
+    places = {"before": before, "after": after, "around": around}
+    given = [name for name, place in places.items() if place is not None]
+    if len(given) > 1:
+        fields = {name: "give one of before, after and around" for name in given}
+        raise ApiError(422, f"Not accepted: {', '.join(given)}.", fields=fields)
     cursor = log.cursor([topics.room(room_id)])
     with _answers():
         room = rooms.find(account(request), room_id)
