@@ -284,7 +284,7 @@ def list_messages(
     places = {"before": before, "after": after, "around": around}
     given = [name for name, place in places.items() if place is not None]
     if len(given) > 1:
-        fields = {name: "give one of before, after and around" for name in given}
+        fields = dict.fromkeys(given, "give one of before, after and around")
         raise ApiError(422, f"Not accepted: {', '.join(given)}.", fields=fields)
     cursor = log.cursor([topics.room(room_id)])
     with _answers():
