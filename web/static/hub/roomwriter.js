@@ -5,6 +5,7 @@
  */
 
 import { completed, wordAt } from "./roomcomplete.js";
+import { gettext } from "./words.js";
 
 const PAUSE = 120; // ms after a key until the hub is asked
 let made = 0;
@@ -111,7 +112,7 @@ export class Writer {
       this.#list.className = "complete";
       this.#list.id = `complete-${++made}`;
       this.#list.setAttribute("role", "listbox");
-      this.#list.setAttribute("aria-label", this.#field.labels[0]?.textContent ?? "");
+      this.#list.setAttribute("aria-label", gettext("Suggestions"));
       this.#list.addEventListener("pointerdown", (event) => event.preventDefault());
       this.#field.parentElement.append(this.#list);
       this.#field.setAttribute("aria-controls", this.#list.id);
