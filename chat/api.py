@@ -55,6 +55,7 @@ class RoomItem(Schema):
     read_up_to: int
     last_message: int
     at: str
+    active_at: Annotated[str, Field(description="Of the newest message, else as `at`.")]
 
 
 class RoomDetail(RoomItem):

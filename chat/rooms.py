@@ -167,9 +167,12 @@ def items(rooms: Iterable[Room], user: User) -> list[dict[str, Any]]:
     owners = {room.owner_id for room in rows if room.owner_id is not None}
     people = profiles.people(owners.union(*members.values()))
     mine = {row.room_id: row for row in counted(user).filter(room__in=ids)}
+    newest = Message.objects.filter(pk__in=[room.last_message for room in rows])
+    active = dict(newest.values_list("room_id", "created_at"))
     return [
         {
             **public(room, people),
+            "active_at": log.rfc3339(active.get(room.pk, room.created_at)),
             "members": [people[user_id] for user_id in members[room.pk] if user_id in people],
             **_personal(mine.get(room.pk)),
         }

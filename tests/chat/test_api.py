@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 ROOM = {
     "id", "kind", "name", "topic_line", "owner", "members", "unread", "archived",
-    "at", "last_message", "joined", "involvement", "read_up_to", "mentions",
+    "at", "active_at", "last_message", "joined", "involvement", "read_up_to", "mentions",
 }  # fmt: skip
 MESSAGE = {
     "id", "room", "author", "body", "html", "client_id", "at", "edited_at", "deleted", "mentions",
@@ -67,9 +67,9 @@ def test_a_room_from_its_making_to_its_end(alice, bob, charlie):
     )
     assert status == 201
     assert set(room) == ROOM
-    assert {**room, "id": 0, "at": ""} == {
+    assert {**room, "id": 0, "at": "", "active_at": ""} == {
         "id": 0, "kind": "open", "name": "Night", "topic_line": "", "owner": who(alice),
-        "members": [who(alice), who(bob)], "unread": 0, "archived": False, "at": "",
+        "members": [who(alice), who(bob)], "unread": 0, "archived": False, "at": "", "active_at": "",
         "last_message": 0, "joined": True, "involvement": "mentions", "read_up_to": 0, "mentions": 0,
     }  # fmt: skip
     path = f"/rooms/{room['id']}"
