@@ -3,6 +3,7 @@
 let base = document.title;
 let unread = Number(document.body.dataset.unread ?? 0);
 let news = 0; // said in the room of this page while nobody looked
+let direct = 0; // said to me in other rooms
 
 export function setTitle(text) {
   base = `${text} · Hub`;
@@ -19,8 +20,13 @@ export function setNews(count) {
   show();
 }
 
+export function setDirect(count) {
+  direct = count;
+  show();
+}
+
 function show() {
-  const count = unread + news;
+  const count = unread + news + direct;
   document.title = count > 0 ? `(${count > 99 ? "99+" : count}) ${base}` : base;
 }
 
