@@ -83,7 +83,8 @@ def _said(state: Snapshot, kind: str, data: dict[str, Any], me: int) -> None:
     if room["joined"] and is_unread and not is_counted:
         room["mentions"] += (me in data["mentions"]) - (me in before)
         room["unread"] += {"message.created": 1, "message.deleted": -1}.get(kind, 0)
-    room["last_message"] = max(room["last_message"], data["id"])
+    if data["id"] >= room["last_message"]:
+        room.update(last_message=data["id"], active_at=data["at"])
 
 
 def events_after(state: Snapshot, *names: str) -> list[LoggedEvent]:
