@@ -132,9 +132,8 @@ def test_who_only_looks_in_may_join(client, room):
     answer = client.post(f"/rooms/{room.pk}/join/")
     assert (answer.status_code, answer["Location"]) == (302, f"/rooms/{room.pk}/")
     assert Membership.objects.filter(room=room, user=charlie).exists()
-    assert (
-        "hidden" in re.search(r'class="room-join"[^>]*>', text(client.get(f"/rooms/{room.pk}/")))[0]
-    )
+    page = text(client.get(f"/rooms/{room.pk}/"))
+    assert re.search(r'class="room-join"[^>]* hidden>', page)
 
 
 def test_messages_are_grouped_by_author_and_a_few_minutes(as_alice, alice, bob, room):
@@ -207,9 +206,7 @@ def test_text_from_outside_is_shown_as_text(as_alice, alice, room):
     say(alice, room, nasty)
     page = text(as_alice.get(f"/rooms/{room.pk}/"))
     assert "<img" not in page
-    assert "</script><" not in page.partition("<main")[2].partition("</main>")[0].replace(
-        "</script></hub-room>", ""
-    ).replace("</script>\n", "")
+    assert "</script><" not in page
 
 
 def test_a_room_costs_a_fixed_number_of_queries(
