@@ -47,6 +47,8 @@ class Room(models.Model):
     """From then on it is nobody's; beat takes its rows away in short transactions."""
 
     class Meta:
+        verbose_name = _("room")
+        verbose_name_plural = _("rooms")
         indexes = [
             models.Index(
                 fields=["kind"],

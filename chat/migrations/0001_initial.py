@@ -55,6 +55,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={"verbose_name": "room", "verbose_name_plural": "rooms"},
         ),
         migrations.CreateModel(
             name="Message",

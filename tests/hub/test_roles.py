@@ -249,6 +249,9 @@ PAGES: Final[dict[tuple[str, str, str], tuple[int, ...]]] = {
     ("GET", "/admin/hub_notifications/announcement/", ""):                   (401, 401, 401, 401, 403, 200, 200),
     ("GET", "/admin/hub_notifications/announcement/PUBLIC/change/", ""):     (401, 401, 401, 401, 403, 200, 200),
     ("GET", "/admin/hub_notifications/announcement/TEAMS/change/", ""):      (401, 401, 401, 401, 403, 302, 200),
+    ("GET", "/admin/hub_chat/room/", ""):                                    (401, 401, 401, 401, 403, 403, 200),
+    ("GET", "/admin/hub_chat/room/DEN/change/", ""):                         (401, 401, 401, 401, 403, 403, 200),
+    ("GET", "/admin/hub_chat/room/DEN/delete/", ""):                         (401, 401, 401, 401, 403, 403, 200),
     ("GET", "/admin/password_change/", ""):                                  (302, 302, 302, 302, 302, 302, 302),
 }  # fmt: skip
 
