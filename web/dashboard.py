@@ -22,7 +22,6 @@ ANNOUNCEMENTS: Final = 5
 NEEDS_ME: Final = 8
 ACTIVITY: Final = 40
 RUNNING: Final = 20
-ROOMS: Final = 8
 TROUBLE: Final = ("job.failed", "job.lost")
 """Kinds of notifications that stand before all others."""
 _TRIES: Final = 3  # to count between two equal cursors while events stream in
@@ -48,7 +47,7 @@ def snapshot(user: User) -> dict[str, Any]:
         "needs_me": needs_me(user),
         "activity": lately(user, names),
         "people": people(topics.DASHBOARD),
-        "rooms": my_rooms.with_news(my_rooms.mine(user))[:ROOMS],
+        "rooms": my_rooms.mine(user),
         "per_minute": [{"at": log.rfc3339(at), "count": count} for at, count in per_minute],
         "jobs": {
             "running": jobs.running(user, RUNNING),

@@ -27,9 +27,9 @@ from notifications.errors import AnnouncementChanged, InvalidContent, NoSuchNoti
 from notifications.models import Announcement
 from tasks import tracking
 from tasks.models import EXTERNAL, TERMINAL
-from web import agents
+from web import agents, my_rooms
 from web.context import open_frame
-from web.dashboard import ROOMS, RUNNING, snapshot
+from web.dashboard import RUNNING, snapshot
 from web.forms import AnnouncementForm, ApiKeyForm, PreferencesForm, time_zones
 from web.templatetags.hub import moment
 from web.templatetags.jobs import kind_title
@@ -78,7 +78,7 @@ def _board(request: HttpRequest) -> dict[str, Any]:
         "subjects": activity.subjects(),
         "kinds": {kind: kind_title(kind) for kind in (*tracking.kinds(), EXTERNAL)},
         "most_running": RUNNING,
-        "most_rooms": ROOMS,
+        "rooms_with_news": my_rooms.with_news(shown["rooms"]),
         "ended_today": [
             (state, state.label, sum(hour[state] for hour in shown["jobs"]["today"]))
             for state in TERMINAL

@@ -65,7 +65,9 @@ class HubRoomsPicker extends HTMLElement {
     this.#field.removeAttribute("id");
     this.#field.removeAttribute("required");
     this.#field.type = "hidden";
-    this.#field.after(box, this.#list, this.#status);
+    const place = element("div", { class: "picker-place" });
+    place.append(box, this.#list);
+    this.#field.after(place, this.#status);
     const help = this.querySelector(".help");
     if (help) help.textContent = gettext("Type a name, and choose from the list.");
     box.addEventListener("click", () => this.#input.focus());

@@ -1,5 +1,6 @@
 import { hub } from "../client.js";
 import { slot } from "../dom.js";
+import "./hub-rooms-picker.js";
 
 const GATHER = 300; // ms: invitations come by the dozen
 const AGAIN = 5000; // ms before another try
