@@ -14,7 +14,7 @@ from accounts import profiles
 from chat import marks, messages, rooms
 from chat.models import Message, Room
 from tests.browser.test_pages import new_epoch, violations, wait_until_live
-from tests.live import Aside, newcomer
+from tests.live import Aside, live_server, newcomer
 
 PageFor = Callable[..., Page]
 SLOW = 20_000  # ms: a machine that does much else
@@ -281,6 +281,22 @@ def test_what_was_not_stored_before_a_reload_is_sent_after_it_with_the_same_id(
     expect(page.locator(".message[data-unsent]")).to_have_count(0)
     page.wait_for_function("(key) => !(key in localStorage)", arg=key)
     assert aside(stored, room) == ["From before"]
+
+
+def test_a_killed_server_stores_what_is_posted_once_and_in_order(page_for: PageFor, aside: Aside):
+    with live_server(static=True) as server:
+        page = page_for("alice", server=server)
+        room = aside(make_room, user_of(page))
+        enter(page, room)
+        for at in range(1, 21):
+            send(page, f"line {at}")
+            if at == 8:
+                server.streams.kill()
+            elif at == 14:
+                server.streams.start()
+        expect(page.locator(".message[data-id]")).to_have_count(20, timeout=3 * SLOW)
+        expect(page.locator(".message[data-unsent]")).to_have_count(0)
+        assert texts(page) == aside(stored, room) == numbered(1, 20)
 
 
 def test_what_is_refused_turns_red_and_can_be_discarded(pair, aside: Aside):
@@ -598,6 +614,8 @@ def test_a_deleted_room_leaves_a_sentence_and_what_one_was_writing(pair, aside: 
     alice, bob, room = pair
     send(alice, "soon gone")
     expect(row(bob, "soon gone")).to_be_visible()
+    composer(alice).press("ArrowUp")
+    alice.get_by_label("Edit message").fill("changed in vain")
     composer(bob).fill("Half a sen")
     aside(rooms.delete, room)
     for page in (alice, bob):
@@ -605,7 +623,7 @@ def test_a_deleted_room_leaves_a_sentence_and_what_one_was_writing(pair, aside: 
         expect(page.locator(".message")).to_have_count(0)
         assert violations(page) == []
     expect(composer(bob)).to_have_value("Half a sen")
-    expect(composer(alice)).to_be_hidden()
+    expect(composer(alice)).to_have_value("changed in vain")
     bob.get_by_role("link", name="Go to your rooms").click()
 
 

@@ -320,6 +320,28 @@ test("what another tab has discarded is gone here, what it has sent is seen here
   assert.deepEqual(states(here), ["2 waiting"]);
 });
 
+test("what can not be kept is not lost to another tab's news", async () => {
+  answers = ["offline"];
+  const box = outbox(refusing);
+  add(box, "1");
+  await settle();
+  box.reread();
+  assert.deepEqual(states(box), ["1 waiting"]);
+});
+
+test("what is given up is handed back as it was written", async () => {
+  answers = ["offline"];
+  const box = outbox();
+  add(box, "1");
+  add(box, "2");
+  await settle();
+  assert.deepEqual(box.withdraw(), ["body 1", "body 2"]);
+  assert.equal(storage.length, 0);
+  box.wake();
+  await settle();
+  assert.equal(sent.length, 1);
+});
+
 test("a browser that keeps nothing still sends", async () => {
   const box = outbox(refusing);
   add(box, "1");

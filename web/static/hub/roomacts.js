@@ -190,7 +190,7 @@ export class RoomActs {
 
   /** Somebody has deleted it meanwhile: what was written is kept where one goes on writing. */
   deleted(id) {
-    if (this.#editing?.id !== id) return;
+    if (!this.#editing || this.#editing.id !== id) return;
     const text = this.#root.querySelector(".message-editor textarea").value;
     this.#leave();
     if (text !== this.#page.item(id)?.body) this.#page.kept(text);

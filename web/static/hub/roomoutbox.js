@@ -22,7 +22,7 @@ export class Outbox {
   #prefix;
   #post;
   #told;
-  #entries = []; // {client_id, body, at, state: "waiting" | "sending" | "failed", why, tries}
+  #entries = []; // {client_id, body, at, state: "waiting" | "sending" | "failed", why, tries, isKept}
   #running = false;
   #timer;
 
@@ -41,8 +41,8 @@ export class Outbox {
 
   add({ client_id, body, at }) {
     const entry = { client_id, body, at, state: "waiting", why: null, tries: 0 };
+    entry.isKept = this.#keep(entry);
     this.#entries.push(entry);
-    this.#keep(entry);
     this.#told();
     this.#run();
   }
@@ -82,10 +82,17 @@ export class Outbox {
   /** Another tab of the same person has changed what is kept. */
   reread() {
     const kept = new Map(this.#kept().map((entry) => [entry.client_id, entry]));
-    this.#entries = this.#entries.filter(({ client_id }) => kept.has(client_id));
+    this.#entries = this.#entries.filter(({ client_id, isKept }) => !isKept || kept.has(client_id));
     const known = new Set(this.#entries.map(({ client_id }) => client_id));
     for (const entry of kept.values()) if (!known.has(entry.client_id)) this.#entries.push(entry);
     this.#told();
+  }
+
+  /** Give up: what was not stored, as it was written. */
+  withdraw() {
+    const bodies = this.#entries.map(({ body }) => body);
+    for (const { client_id } of [...this.#entries]) this.stored(client_id);
+    return bodies;
   }
 
   stop() {
@@ -127,11 +134,13 @@ export class Outbox {
     return true;
   }
 
+  /** @returns {boolean} false when this browser keeps nothing: the message lives as long as the page */
   #keep({ client_id, body, at }) {
     try {
       this.#storage.setItem(this.#prefix + client_id, JSON.stringify({ body, at }));
+      return true;
     } catch {
-      // This browser keeps nothing: the message lives as long as the page.
+      return false;
     }
   }
 
@@ -139,7 +148,7 @@ export class Outbox {
     try {
       this.#storage.removeItem(this.#prefix + clientId);
     } catch {
-      // As above.
+      // It was not kept.
     }
   }
 
@@ -151,7 +160,8 @@ export class Outbox {
         if (!key.startsWith(this.#prefix)) continue;
         const { body, at: when } = JSON.parse(this.#storage.getItem(key));
         const client_id = key.slice(this.#prefix.length);
-        found.push({ client_id, body, at: when, state: "waiting", why: null, tries: 0 });
+        const entry = { client_id, body, at: when, state: "waiting", why: null, tries: 0 };
+        found.push({ ...entry, isKept: true });
       }
     } catch {
       return found;

@@ -54,6 +54,10 @@ export class Sending {
     this.#outbox.discard(clientId);
   }
 
+  withdraw() {
+    return this.#outbox.withdraw();
+  }
+
   stored(item) {
     if (item.author?.id === this.#author.id) this.#outbox.stored(item.client_id);
   }

@@ -61,7 +61,6 @@ class HubRoomPeople extends HTMLElement {
     setText(this, "here-count", here.length || "");
     setText(this, "others-count", others.length);
     slot(this, "others-title").hidden = others.length === 0;
-    slot(this, "others-more").hidden = others.length <= MOST;
   }
 
   #row({ id, name, away = false }) {

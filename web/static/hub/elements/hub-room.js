@@ -237,7 +237,8 @@ class HubRoom extends HTMLElement {
   #leave(why) {
     this.#isGone = true;
     hub.unsubscribe(this.#topic);
-    this.#acts.cancel();
+    this.#acts.deleted(this.#acts.editing?.id);
+    for (const body of this.#sending.withdraw()) this.#composer.keep(body);
     this.#history.stop();
     this.#history.book.clear();
     this.#draw();
