@@ -1,7 +1,7 @@
 /* The tab's title: "(3) Inbox · Hub". */
 
 let base = document.title;
-let unread = Number(document.body.dataset.unread ?? 0);
+let unread = 0; // a page without a bell, such as the wall display, has no number to keep right
 
 export function setTitle(text) {
   base = `${text} · Hub`;
@@ -16,5 +16,3 @@ export function setUnread(count) {
 function show() {
   document.title = unread > 0 ? `(${unread > 99 ? "99+" : unread}) ${base}` : base;
 }
-
-show();
