@@ -333,7 +333,7 @@ def serve(endpoint: str, *, behind_proxy: bool) -> int:
             return protocol
 
         server.http_factory.buildProtocol = build_limited
-        HTTPChannel.lineLengthExceeded = _refuse_line  # type: ignore[method-assign]
+        HTTPChannel.lineLengthExceeded = _refuse_line  # type: ignore[assignment, method-assign]
         server.ws_factory.setProtocolOptions(failByDrop=False)
         # What exists now stays: keep it out of every later collection, and collect less often, since each
         # connection is a few hundred objects that live as long as it does.
