@@ -56,7 +56,10 @@ class PasswordChangeView(views.PasswordChangeView):
 
 
 class PasswordResetView(views.PasswordResetView):
-    """Django's page; the mail is the worker's."""
+    """Django's page; the mail is the worker's. Without a mail server it says whom to ask instead."""
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return {**super().get_context_data(**kwargs), "can_mail": resets.can_mail()}
 
     def form_valid(self, form: PasswordResetForm) -> HttpResponse:
         try:

@@ -67,7 +67,7 @@ class Close(IntEnum):
 class BadFrame(ValueError):
     """A frame that says nothing the hub understands; carries the `ref` where one could be read."""
 
-    def __init__(self, detail: str, ref: str | int | None = None) -> None:
+    def __init__(self, detail: str, ref: str | float | None = None) -> None:
         super().__init__(detail)
         self.ref = ref
 
@@ -175,11 +175,11 @@ def heartbeat(cursor: str) -> str:
     return _text({"op": "heartbeat", "cursor": cursor})
 
 
-def reply(ref: str | int | None, data: Mapping[str, Any]) -> str:
+def reply(ref: str | float | None, data: Mapping[str, Any]) -> str:
     return _text({"op": "reply", **_ref(ref), "ok": True, "data": data})
 
 
-def refusal(ref: str | int | None, code: str, detail: str) -> str:
+def refusal(ref: str | float | None, code: str, detail: str) -> str:
     return _text(
         {"op": "reply", **_ref(ref), "ok": False, "error": {"code": code, "detail": detail}}
     )
@@ -188,7 +188,7 @@ def refusal(ref: str | int | None, code: str, detail: str) -> str:
 @dataclass(frozen=True)
 class Command:
     op: str
-    ref: str | int | None
+    ref: str | float | None
     fields: Mapping[str, Any]
 
 
@@ -201,8 +201,8 @@ def parse(text: str) -> Command:
     if not isinstance(value, dict):
         raise BadFrame("the frame must be a JSON object.")
     ref = value.get("ref")
-    if ref is not None and not _is(ref, str) and not _is(ref, int):
-        raise BadFrame("ref must be text or a whole number.")
+    if ref is not None and not _is(ref, (str, int, float)):
+        raise BadFrame("ref must be text or a number.")
     if len(str(ref)) > MAX_REF:
         raise BadFrame(f"ref may have {MAX_REF} characters.")
     op = value.get("op")
@@ -233,7 +233,7 @@ def _is(value: object, kind: Kind) -> bool:
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
-def _ref(ref: str | int | None) -> dict[str, str | int]:
+def _ref(ref: str | float | None) -> dict[str, str | float]:
     return {} if ref is None else {"ref": ref}
 
 

@@ -42,7 +42,7 @@ def staff_predicate(app_configs: Apps, **_: Any) -> list[CheckMessage]:
     try:
         found = import_string(path)
     except ImportError as error:
-        problem = str(error)
+        problem = f"{error}."
     else:
         problem = "" if callable(found) else f"{path} cannot be called."
     if not problem:

@@ -9,7 +9,7 @@
 - A body over Django's own limit is answered 413 without being kept; a form with files, where one is taken, may be
   larger once it is known whose it is.
 - What Django streams waits for a client that reads slowly.
-- Forms are left to Django: one that can't be read gets an answer.
+- Forms are left to Django: one that can't be read gets an answer. So does an address that is far too long.
 - On SIGTERM every socket is closed with 4012 before the applications are cancelled.
 """
 
@@ -39,6 +39,7 @@ from daphne.http_protocol import WebRequest
 from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import defer, interfaces
 from twisted.internet.endpoints import quoteStringArgument
+from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
 from hub.asgi import application  # sets Django up, which what follows needs
@@ -304,11 +305,19 @@ class RequestFlow(TransportFlow):
         self.is_ours = is_ours
         self._request = request
         request.flow = self
-        request.registerProducer(self, True)
+        if (
+            request.channel is not None
+        ):  # else whoever asked has gone, and nothing is going to be written
+            request.registerProducer(self, True)
 
     def close(self) -> None:
         if self._request.channel is not None:
             self._request.unregisterProducer()
+
+
+def _refuse_line(channel: HTTPChannel, line: bytes) -> None:
+    """Twisted hangs up without a word, which a client takes for a broken network and tries again."""
+    channel._respondToBadRequestAndDisconnect()  # type: ignore[no-untyped-call]
 
 
 def serve(endpoint: str, *, behind_proxy: bool) -> int:
@@ -324,6 +333,7 @@ def serve(endpoint: str, *, behind_proxy: bool) -> int:
             return protocol
 
         server.http_factory.buildProtocol = build_limited
+        HTTPChannel.lineLengthExceeded = _refuse_line  # type: ignore[assignment, method-assign]
         server.ws_factory.setProtocolOptions(failByDrop=False)
         # What exists now stays: keep it out of every later collection, and collect less often, since each
         # connection is a few hundred objects that live as long as it does.

@@ -34,7 +34,9 @@ def body(value: Any, error: type[InvalidContent]) -> str:
 def url(value: Any, error: type[InvalidContent]) -> str:
     address = _at_most("url", _text("url", value, error), URL_MAX, error)
     if not is_safe_url(address):
-        raise error("url", _("must be relative, or start with http:// or https://"))
+        raise error(
+            "url", _("must be relative, or start with http:// or https://, and hold no spaces")
+        )
     return address
 
 

@@ -198,7 +198,7 @@ def test_a_job_goes_on_when_the_worker_loses_redis(server, tmp_path):
     until(lambda: lines(mark) == 1)
     for connection in _connections():
         if connection > newest:  # the worker's: servers of other tests keep theirs
-            redis_client.blocking().client_kill_filter(_id=connection, skipme=True)
+            redis_client.blocking().client_kill_filter(_id=str(connection), skipme=True)
     until(lambda: "Connection to broker lost" in server.children["worker"].said())
     until(lambda: has_ended(job))
     assert state(job) == State.SUCCEEDED

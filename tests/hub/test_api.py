@@ -57,6 +57,13 @@ def key_of(db: None):
     return lambda user, *scopes: make_key(user, "test", scopes or None)[1]
 
 
+def test_a_number_that_would_be_stored_as_another_is_refused(admin, key_of):
+    caller = Caller(key=key_of(admin))
+    for number, status in [(2**63, 201), (-(2**63), 201), (2**64, 400), (-(10**30), 400)]:
+        body = {**EVENT, "data": {"n": number, "text": "12345678901234567890123"}}
+        assert caller.ask("POST", "/events", body).status_code == status
+
+
 # --- errors ---------------------------------------------------------------------------------------------------------
 
 

@@ -75,6 +75,28 @@ def test_a_foreign_host_is_one_short_line_and_readiness_none():
         assert "Traceback" not in lines[0]
 
 
+def test_an_address_far_too_long_is_answered():
+    with live_server("daphne") as server:
+        for length in (20_000, 60_000):
+            answer = httpx.get(f"{server.url}/events/poll?cursor={'x' * length}")
+            assert answer.status_code == 400
+
+
+def test_who_leaves_a_stream_at_once_leaves_no_fault_behind():
+    with live_server("daphne") as server:
+        key = make_key(newcomer(), "test")[1]
+        host, port = server.host.split(":")
+        for early in range(30):
+            with socket.create_connection((host, int(port))) as client:
+                client.sendall(
+                    f"GET /events/stream HTTP/1.1\r\nHost: {server.host}\r\n"
+                    f"Authorization: Bearer {key}\r\n\r\n".encode()
+                )
+                time.sleep(early / 1000)
+        httpx.get(server.events("poll"), headers={"Authorization": f"Bearer {key}"})
+        assert "Traceback" not in server.said()
+
+
 def test_a_body_without_end_is_cut():
     with live_server("daphne") as server:
         host, port = server.host.split(":")

@@ -105,6 +105,17 @@ function states() {
   return seen.state.map(({ state }) => state);
 }
 
+test("a network that is gone shows at once, whatever the socket believes", async () => {
+  hub.start({ cursor: "e1~user.7:3" });
+  last().welcomes({ "user.7": 3 });
+  world.view.dispatchEvent(new Event("offline"));
+  assert.equal(hub.state, "waiting");
+  await pass(3);
+  assert.equal(hub.stalled, true);
+  last().welcomes({ "user.7": 3 });
+  assert.equal(hub.state, "live");
+});
+
 test("opens one socket with the page's cursor and topics, and says that the tab is looked at", () => {
   hub.start({ cursor: "e1~user.7:3", topics: ["job.1"] });
   hub.start({ cursor: "e1~user.7:9" });

@@ -558,6 +558,8 @@ export class Hub {
     const { signal } = this.#unwatch;
     const watch = (target, name, then) => target.addEventListener(name, then, { signal });
     watch(view, "online", () => this.#nudge({ network: true }));
+    // A socket outlives its network without a word: half a minute later it would be found silent.
+    watch(view, "offline", () => this.#state === "live" && this.#return());
     watch(view, "pageshow", ({ persisted }) => persisted && this.#nudge());
     // A page with an open connection is not kept for the back button; what is dropped here is resumed then.
     watch(view, "pagehide", ({ persisted }) => {

@@ -1,7 +1,7 @@
 /* The tab's title: "(3) Inbox · Hub". */
 
 let base = document.title;
-let unread = Number(document.body.dataset.unread ?? 0);
+let unread = 0; // a page without a bell, such as the wall display, has no number to keep right
 let news = 0; // said in the room of this page while nobody looked
 let direct = 0; // said to me in other rooms
 
@@ -29,5 +29,3 @@ function show() {
   const count = unread + news + direct;
   document.title = count > 0 ? `(${count > 99 ? "99+" : count}) ${base}` : base;
 }
-
-show();

@@ -7,6 +7,7 @@ class HubBell extends HTMLElement {
   #offs = [];
 
   connectedCallback() {
+    setUnread(Number(document.body.dataset.unread));
     this.#offs = [
       hub.on("event", ({ type, data }) => {
         if (type.startsWith("notification.") && Number.isInteger(data.unread))
