@@ -69,10 +69,14 @@ class HubToasts extends HTMLElement {
 
   /** One toast for each room, which says the last that was said. What does not fit, the badges say. */
   #said(room, message) {
-    if (!isHeard(room, message) || isLookedAt(room.id)) return;
+    if (!isHeard(room, message) || isLookedAt(room.id) || isWall()) return;
     const known = this.#ofRooms.get(room.id);
     const count = (known?.count ?? 0) + 1;
     if (!known && this.#polite.childElementCount >= MOST) return;
+    if (known?.toast.contains(document.activeElement)) {
+      known.count = count; // what has the focus stays
+      return;
+    }
     const gone = () => this.#ofRooms.delete(room.id);
     const words = { title: heading(room, message, count), body: plain(message) };
     const href = `/rooms/${room.id}/at/${message.id}/`;
@@ -163,6 +167,9 @@ class HubToasts extends HTMLElement {
     return region;
   }
 }
+
+/** A display that everybody looks at shows nobody's messages. */
+const isWall = () => document.querySelector(".wall") !== null;
 
 const roomIn = (url) => /^\/rooms\/(\d+)\//.exec(url ?? "")?.[1];
 
