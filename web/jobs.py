@@ -36,7 +36,7 @@ def jobs_page(request: HttpRequest) -> HttpResponse:
     user = _me(request)
     state = request.GET.get("state", "")
     state = state if state in State.values else ""
-    kind = request.GET.get("kind", "")[:200]
+    kind = request.GET.get("kind", "").replace("\x00", "")[:200]
     own = not user.is_superuser or request.GET.get("whose") == "own"
     before = _uuid(request.GET.get("before"))
     shown = jobs.page(user, state=state, kind=kind, own=own, before=before)
@@ -120,6 +120,8 @@ def job_cancel(request: HttpRequest, job_id: uuid.UUID) -> HttpResponse:
         try:
             jobs.cancel(job_id, _me(request))
             return redirect("web:job", job_id)
+        except NoSuchJob:
+            raise Http404 from None
         except NotPossible as error:
             refused = str(error)
     context = {"place": "jobs", "job": jobs.item(job), "refused": refused}
@@ -132,6 +134,8 @@ def job_retry(request: HttpRequest, job_id: uuid.UUID) -> HttpResponse:
     _find(request, job_id)
     try:
         tracking.retry(job_id)
+    except NoSuchJob:
+        raise Http404 from None
     except NotPossible as error:
         messages.error(request, str(error))
     return redirect("web:job", job_id)
