@@ -36,7 +36,7 @@ def jobs_page(request: HttpRequest) -> HttpResponse:
     user = _me(request)
     state = request.GET.get("state", "")
     state = state if state in State.values else ""
-    kind = request.GET.get("kind", "").replace("\x00", "")[:200]
+    kind = request.GET.get("kind", "").replace("\0", "")[:200]  # PostgreSQL takes none
     own = not user.is_superuser or request.GET.get("whose") == "own"
     before = _uuid(request.GET.get("before"))
     shown = jobs.page(user, state=state, kind=kind, own=own, before=before)

@@ -460,6 +460,7 @@ def count(user: Any) -> int:
 
 
 def test_jobs_work_without_javascript(context_for: Any, aside: Aside, worked: LiveServer):
+    a_job = re.compile(r"/jobs/[0-9a-f-]{36}/$")
     context = context_for("alice", server=worked, java_script_enabled=False)
     page = context.new_page()
     page.goto("/jobs/")
@@ -470,6 +471,7 @@ def test_jobs_work_without_javascript(context_for: Any, aside: Aside, worked: Li
     page.get_by_role("button", name="Start").click()
     page.get_by_role("link", name="Cancel the job").click()
     page.get_by_role("button", name="Cancel the job").click()
+    expect(page).to_have_url(a_job)  # to go on earlier would take the form back
     for _ in range(60):
         page.reload()
         if state(page).inner_text() == "Cancelled":
@@ -480,6 +482,7 @@ def test_jobs_work_without_javascript(context_for: Any, aside: Aside, worked: Li
     expect(page.locator(".attempt")).to_have_count(2)
     page.get_by_role("link", name="Cancel the job").click()
     page.get_by_role("button", name="Cancel the job").click()
+    expect(page).to_have_url(a_job)  # to go on earlier would take the form back
     page.goto("/jobs/")
     page.get_by_label("State").select_option("succeeded")
     page.get_by_role("button", name="Show").click()
