@@ -73,7 +73,6 @@ class PersonHere(Schema):
     id: int
     name: str
     since: str
-    away: bool
 
 
 class PeopleHere(Schema):
@@ -146,12 +145,7 @@ def list_presence(
     names = profiles.names(person.id for person in here)
     return {
         "people": [
-            {
-                "id": person.id,
-                "name": names[person.id],
-                "since": log.rfc3339(person.since),
-                "away": person.away,
-            }
+            {"id": person.id, "name": names[person.id], "since": log.rfc3339(person.since)}
             for person in here
             if person.id in names
         ]

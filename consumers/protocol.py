@@ -43,9 +43,7 @@ FROM_CLIENT: Final[Mapping[str, Mapping[str, Kind]]] = {
     "read": {"topic": str, "offset": int},
     "visible": {"value": bool},
 }
-OPTIONAL: Final[Mapping[str, Mapping[str, Kind]]] = {
-    "subscribe": {"cursor": (int, str), "present": bool}
-}
+OPTIONAL: Final[Mapping[str, Mapping[str, Kind]]] = {"subscribe": {"cursor": (int, str)}}
 
 
 class Close(IntEnum):

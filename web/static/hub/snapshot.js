@@ -37,8 +37,7 @@ export function refreshAll() {
 const { topics = "" } = document.body.dataset;
 const named = topics.split(",").filter(Boolean);
 
-/** Whether `GET /api/v1/dashboard` shows the topic: those of rooms and jobs have snapshots of their own. */
-export const isOurs = (topic) => topic.startsWith("team.") || named.includes(topic);
+const isOurs = (topic) => topic.startsWith("team.") || named.includes(topic);
 
 hub.on("reset", ({ topic }) => {
   if (!isOurs(topic)) return;

@@ -2,7 +2,6 @@ const PLACES = {
   KeyD: "/",
   KeyI: "/inbox/",
   KeyJ: "/jobs/",
-  KeyR: "/rooms/",
   KeyA: "/announcements/",
   KeyS: "/settings/",
 };

@@ -16,8 +16,6 @@ class HubLog extends HTMLElement {
   #book;
   #isFollowing = true;
   #fetching = false;
-  #timer; // of the catch-up after a fetch that failed
-  #isOver = false; // the log is gone, or no longer theirs to read
   #frame;
 
   connectedCallback() {
@@ -37,8 +35,6 @@ class HubLog extends HTMLElement {
   disconnectedCallback() {
     this.#frame.removeEventListener("scroll", this.#scrolled);
     slot(this, "jump").removeEventListener("click", this.#jump);
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
   }
 
   get isEmpty() {
@@ -69,7 +65,7 @@ class HubLog extends HTMLElement {
 
   /** One at a time; goes on while there is something to fetch. */
   async #fetch(plan) {
-    if (this.#fetching || this.#timer || this.#isOver) return;
+    if (this.#fetching) return;
     this.#fetching = true;
     try {
       for (let wanted = plan(); wanted && this.isConnected; wanted = plan()) {
@@ -77,21 +73,13 @@ class HubLog extends HTMLElement {
         this.#show(wanted.how, this.#book.take(wanted, items));
         if (wanted.how === "prepend") break; // the next page is for whoever goes on reading up
       }
-    } catch (error) {
-      this.#fetching = false;
-      this.#isOver = error.status === 404 || error.status === 403;
-      if (!this.#isOver && this.isConnected) this.#timer = setTimeout(this.#tryAgain, AGAIN);
-      return;
+    } catch {
+      setTimeout(() => this.#catchUp(), AGAIN);
     }
     this.#fetching = false;
     this.#showJump();
     if (this.#isFollowing && this.#book.below) this.#fetch(() => this.#book.missing());
   }
-
-  #tryAgain = () => {
-    this.#timer = undefined;
-    this.#catchUp();
-  };
 
   /** All the lines of a plan; of long ones an answer brings fewer than were asked for. */
   async #page({ from, limit }) {
@@ -147,7 +135,6 @@ class HubLog extends HTMLElement {
     if (clientHeight === 0) return; // not in sight yet
     const below = scrollHeight - scrollTop - clientHeight;
     this.#isFollowing = below < NEAR && this.#book.below === 0;
-    if (this.#isFollowing) this.#book.see();
     if (scrollTop < AHEAD && !this.#isFollowing) this.#fetch(() => this.#book.older());
     else if (below < AHEAD && this.#book.below) this.#fetch(() => this.#newerOnce());
     this.#showJump();
@@ -168,15 +155,14 @@ class HubLog extends HTMLElement {
 
   #toEnd() {
     this.#frame.scrollTop = this.#frame.scrollHeight;
-    this.#book.see();
   }
 
   #showJump() {
     slot(this, "jump").hidden = this.#isFollowing;
-    const { unseen } = this.#book;
-    slot(this, "jump-word").textContent = unseen
-      ? fillIn(ngettext("%(count)s new line", "%(count)s new lines", unseen), {
-          count: number(unseen),
+    const { below } = this.#book;
+    slot(this, "jump-word").textContent = below
+      ? fillIn(ngettext("%(count)s new line", "%(count)s new lines", below), {
+          count: number(below),
         })
       : gettext("Jump to the newest");
   }
