@@ -14,7 +14,8 @@ from django.contrib.auth.models import User
 
 from accounts.authenticate import make_key
 from consumers.database import in_database
-from events import log, redis_client, topics
+from events import redis_client, topics
+from events.models import Event
 from notifications.models import Notification
 from tasks import jobs, logs, tracking
 from tasks.models import TERMINAL, Job, State
@@ -49,10 +50,10 @@ def has_ended(job: Job) -> bool:
 
 
 def ends(job: Job) -> list[str]:
-    """The terminal events, oldest first."""
-    page = log.page(topics.job(job.pk), None, 100)
-    terminal = {f"job.{end}" for end in TERMINAL}
-    return [event.type for event in reversed(page) if event.type in terminal]
+    """The terminal events, oldest first: they are committed with the state, and get their offsets a moment later."""
+    terminal = [f"job.{end}" for end in TERMINAL]
+    events = Event.objects.filter(topic=topics.job(job.pk), type__in=terminal)
+    return list(events.order_by("pk").values_list("type", flat=True))
 
 
 def told(user: User) -> list[str]:
