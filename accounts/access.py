@@ -26,7 +26,8 @@ from django.utils import timezone
 
 from accounts import sessions
 from accounts.models import ApiKey, SignIn
-from events import publish_many, topics
+from events import publish_many
+from events.topics import ACCESS
 
 logger = logging.getLogger(__name__)
 
@@ -38,21 +39,28 @@ _HARMLESS: Final = frozenset({"last_login", "first_name", "last_name", "email", 
 
 
 def changed(
-    *, users: Iterable[int] = (), sessions: Iterable[str] = (), keys: Iterable[int] = ()
+    *,
+    users: Iterable[int] = (),
+    sessions: Iterable[str] = (),
+    keys: Iterable[int] = (),
+    topics: Iterable[str] = (),
 ) -> None:
-    """Publish that these people, sessions (SHA-256 of the session key) or API keys are to be asked for again."""
-    waiting = _held.get()
-    if waiting is not None:
-        waiting.append({"users": list(users), "sessions": list(sessions), "keys": list(keys)})
-        return
+    """Publish that these people, sessions (SHA-256 of the session key), API keys, or whoever reads these topics are to
+    be asked for again.
+    """
     parts: dict[str, list[Any]] = {
         "users": list(users),
         "sessions": list(sessions),
         "keys": list(keys),
+        "topics": list(topics),
     }
+    waiting = _held.get()
+    if waiting is not None:
+        waiting.append(parts)
+        return
     logger.info("access changed: %s", {kind: some[:20] for kind, some in parts.items() if some})
     chunked = zip_longest(*map(_chunks, parts.values()), fillvalue=[])
-    publish_many((topics.ACCESS, TYPE, dict(zip(parts, some, strict=True))) for some in chunked)
+    publish_many((ACCESS, TYPE, dict(zip(parts, some, strict=True))) for some in chunked)
 
 
 @contextmanager

@@ -73,6 +73,7 @@ class PersonHere(Schema):
     id: int
     name: str
     since: str
+    away: bool
 
 
 class PeopleHere(Schema):
@@ -145,7 +146,12 @@ def list_presence(
     names = profiles.names(person.id for person in here)
     return {
         "people": [
-            {"id": person.id, "name": names[person.id], "since": log.rfc3339(person.since)}
+            {
+                "id": person.id,
+                "name": names[person.id],
+                "since": log.rfc3339(person.since),
+                "away": person.away,
+            }
             for person in here
             if person.id in names
         ]

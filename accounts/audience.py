@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -28,25 +28,41 @@ Pair = tuple[int, Topic]
 Rule = Callable[[Collection[Pair]], set[Pair]]
 
 _rules: dict[str, Rule] = {}
+_ended: dict[str, Rule] = {}
 
 
-def register(kind: str, rule: Rule) -> None:
-    """`rule` gets `(user id, topic)` pairs of active staff, all at once, and returns those that are allowed."""
+def register(kind: str, rule: Rule, *, ended: Rule | None = None) -> None:
+    """`rule` gets `(user id, topic)` pairs of active staff, all at once, and returns those that are allowed.
+
+    `ended` likewise, where a topic can end: those whose topic has, and whose person could read it until then.
+    """
     _rules[kind] = rule
+    if ended is not None:
+        _ended[kind] = ended
 
 
 def allowed(pairs: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
     """Those of the pairs that may be read right now; a constant number of queries per kind of topic."""
-    parsed = [(user_id, topic) for user_id, name in pairs if (topic := topics.parse(name))]
-    staff = _staff({user_id for user_id, _ in parsed})
+    return _by(_rules, pairs)
+
+
+def ended(pairs: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
+    """Those of the pairs that could be read until their topic ended: its last event may still be told."""
+    return _by(_ended, pairs)
+
+
+def _by(rules: Mapping[str, Rule], pairs: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
     by_kind: dict[str, list[Pair]] = defaultdict(list)
-    for user_id, topic in parsed:
-        if user_id in staff and topic.kind in _rules:
+    for user_id, name in pairs:
+        topic = topics.parse(name)
+        if topic is not None and topic.kind in rules:
             by_kind[topic.kind].append((user_id, topic))
+    staff = _staff({user_id for asked in by_kind.values() for user_id, _ in asked})
     return {
         (user_id, topic.name)
         for kind, asked in by_kind.items()
-        for user_id, topic in _rules[kind](asked)
+        if (of_staff := [pair for pair in asked if pair[0] in staff])
+        for user_id, topic in rules[kind](of_staff)
     }
 
 

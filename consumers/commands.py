@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
 from django.db import Error as DatabaseError
+from django.utils import translation
 
+from accounts import audience, profiles, throttle
+from accounts.authenticate import Credential
+from chat import marks, messages
+from chat.errors import InvalidChat, NoSuchRoom, NotPossible
 from consumers import cursor as cursors
 from consumers import door, protocol
 from consumers.cursor import BadCursor, Cursor
 from consumers.database import soon
 from consumers.protocol import Command, Item
 from consumers.subscription import Subscription
-from events import log
+from events import awhisper, log, topics
 
 MOST_SUBSCRIBED: Final = 140
 """Topics of one connection: those implied and a hundred more, so that their cursor stays readable."""
+
+TYPING: Final = 1.0
+"""Seconds between two whispers that somebody types in a room, from one connection."""
+_OFFSET_MOST: Final = 2**63 - 1
 
 Answer = list[Item | str]
 Handler = Callable[[Subscription, Command], Awaitable[Answer]]
@@ -48,6 +62,11 @@ async def _subscribe(subscription: Subscription, command: Command) -> Answer:
     except BadCursor as error:
         return [protocol.refusal(command.ref, "bad_cursor", str(error))]
     offset, reset = await subscription.add(topic, at)
+    if subscription.places is not None:
+        if command.fields.get("present", True):
+            subscription.places.enter_rooms([topic])
+        else:
+            subscription.places.leave_room(topic)
     place = {"topic": topic, "offset": offset, "epoch": subscription.epoch}
     answer: Answer = [protocol.reply(command.ref, place)]
     return answer if reset is None else [*answer, reset]
@@ -71,13 +90,91 @@ async def _ping(_: Subscription, command: Command) -> Answer:
     return [protocol.reply(command.ref, {"at": log.rfc3339(datetime.now(UTC))})]
 
 
-async def _visible(_: Subscription, command: Command) -> Answer:
-    return []  # who looks at a room matters to rooms
+async def _visible(subscription: Subscription, command: Command) -> Answer:
+    if subscription.places is not None:
+        subscription.places.look(looked_at=command.fields["value"])
+    return []
 
 
-async def _forbid(_: Subscription, command: Command) -> Answer:
+async def _post(subscription: Subscription, command: Command) -> Answer:
+    who, topic = subscription.credential, command.fields["topic"]
+    if "chat" not in who.scopes:
+        return [protocol.refusal(command.ref, "forbidden", "This API key has no chat scope.")]
+    try:
+        client_id = uuid.UUID(command.fields["client_id"])
+    except ValueError:
+        if topic not in await soon(door.readable, who, [topic]) or _room(topic) is None:
+            return _forbidden(command)
+        return [protocol.refusal(command.ref, "invalid", "client_id must be a UUID.")]
+    return await _about_a_room(command, _store, who, client_id, command.fields["body"])
+
+
+async def _read(subscription: Subscription, command: Command) -> Answer:
+    return await _about_a_room(command, _mark, subscription.credential, command.fields["offset"])
+
+
+async def _about_a_room(command: Command, work: Callable[..., Any], *args: Any) -> Answer:
     """Commands about a room answer for one that can't be read as for one that does not exist."""
-    return _forbidden(command)
+    room_id = _room(command.fields["topic"])
+    if room_id is None:
+        return _forbidden(command)
+    try:
+        return [protocol.reply(command.ref, await soon(work, room_id, *args))]
+    except NoSuchRoom:
+        return _forbidden(command)
+    except InvalidChat as error:
+        return [protocol.refusal(command.ref, "invalid", str(error))]
+    except NotPossible as error:
+        return [protocol.refusal(command.ref, "conflict", str(error))]
+    except throttle.TooFast as error:
+        return [protocol.refusal(command.ref, error.code, str(error))]
+
+
+def _room(topic: str) -> int | None:
+    parsed = topics.parse(topic)
+    return int(parsed.key) if parsed is not None and parsed.kind == "room" else None
+
+
+def _store(room_id: int, who: Credential, client_id: uuid.UUID, body: str) -> dict[str, Any]:
+    """Database work: post, or find what was posted already."""
+    throttle.limit(who, messages.POSTS, messages.POSTS_PER_MINUTE)
+    user = _person(who)
+    with translation.override(profiles.of(user).language or settings.LANGUAGE_CODE):
+        message, _is_new = messages.post(user, room_id, client_id, body)
+    return messages.item(message)
+
+
+def _mark(room_id: int, who: Credential, offset: int) -> dict[str, Any]:
+    """Database work."""
+    user = _person(who)
+    if not audience.may_read(user.pk, topics.room(room_id)):
+        raise NoSuchRoom
+    if not 0 <= offset <= _OFFSET_MOST:
+        raise InvalidChat("offset", "must be an offset of the room")
+    return marks.read_events(user, room_id, offset)
+
+
+def _person(who: Credential) -> User:
+    """The account as it is now. Raises NoSuchRoom for one that is staff no longer."""
+    people = get_user_model()._default_manager.select_related("hub_profile")
+    user = people.filter(pk=who.user_id).first()
+    if user is None or not audience.is_staff_of_hub(user):
+        raise NoSuchRoom
+    return user
+
+
+async def _typing(subscription: Subscription, command: Command) -> Answer:
+    who, topic = subscription.credential, command.fields["topic"]
+    if _room(topic) is None or "chat" not in who.scopes:
+        return _forbidden(command)
+    if topic not in subscription.positions and topic not in await soon(door.readable, who, [topic]):
+        return _forbidden(command)
+    now = time.monotonic()
+    if now - subscription.typed.get(topic, -TYPING) >= TYPING:
+        recent = {name: at for name, at in subscription.typed.items() if now - at < TYPING}
+        subscription.typed = {**recent, topic: now}
+        await awhisper(topic, "typing", {"id": who.user_id, "name": who.name})
+    return []
 
 
 def _forbidden(command: Command) -> Answer:
@@ -90,7 +187,7 @@ _HANDLERS: Final[dict[str, Handler]] = {
     "unsubscribe": _unsubscribe,
     "ping": _ping,
     "visible": _visible,
-    "post": _forbid,
-    "read": _forbid,
-    "typing": _forbid,
+    "post": _post,
+    "read": _read,
+    "typing": _typing,
 }

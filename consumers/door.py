@@ -30,6 +30,8 @@ class Query:
     topics: tuple[str, ...]
     cursor: Cursor | None
     wait: float
+    absent: frozenset[str] = frozenset()
+    """Of the topics, the rooms that are only listened to: the person does not count as being there."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,12 @@ def read_query(raw: bytes) -> Query:
         values = parse_qs(raw.decode("utf-8"), keep_blank_values=True, errors="strict")
     except ValueError:
         raise BadQuery("the query is not UTF-8.") from None
-    for name in ("topics", "cursor", "wait"):
+    for name in ("topics", "cursor", "wait", "absent"):
         if len(values.get(name, [])) > 1:
             raise BadQuery(f"{name} stands there more than once.")
-    names = [name for name in values.get("topics", [""])[0].split(",") if name]
-    if len(names) > MOST_TOPICS:
-        raise BadQuery(f"topics names {len(names)} topics; at most {MOST_TOPICS} are accepted.")
-    return Query(tuple(names), read_cursor(values.get("cursor", [""])[0]), _wait(values))
+    cursor = read_cursor(values.get("cursor", [""])[0])
+    absent = frozenset(_names(values, "absent"))
+    return Query(tuple(_names(values, "topics")), cursor, _wait(values), absent)
 
 
 def read_cursor(text: str) -> Cursor | None:
@@ -98,6 +99,13 @@ def read_cursor(text: str) -> Cursor | None:
     if not found.positions and not epoch.is_one(found.epoch):
         raise BadQuery("cursor must read epoch~topic:offset~topic:offset….")
     return found
+
+
+def _names(values: Mapping[str, list[str]], field: str) -> list[str]:
+    names = [name for name in values.get(field, [""])[0].split(",") if name]
+    if len(names) > MOST_TOPICS:
+        raise BadQuery(f"{field} names {len(names)} topics; at most {MOST_TOPICS} are accepted.")
+    return names
 
 
 def _wait(values: Mapping[str, list[str]]) -> float:

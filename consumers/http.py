@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
 from django.db import Error as DatabaseError
 
 from accounts.authenticate import InvalidKey
-from consumers import door, switchboard
+from consumers import door, farewell, switchboard
 from consumers.database import soon
 from consumers.door import BadQuery, Query, Visitor
-from consumers.protocol import Item, Revoked
+from consumers.protocol import Item
 from consumers.subscription import Sink, Subscription
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,8 @@ class Request:
     visitor: Visitor
     query: Query
     allowed: tuple[str, ...]
-    refused: tuple[str, ...]
+    parting: list[Item]
+    """What is said of the topics that may not be read."""
 
 
 async def admit(scope: Mapping[str, Any]) -> Request:
@@ -58,7 +59,7 @@ async def admit(scope: Mapping[str, Any]) -> Request:
         query = door.read_query(scope["query_string"])
         resumed = headers.get("last-event-id")
         if resumed and scope["path"].rstrip("/").endswith("/stream"):
-            query = Query(query.topics, door.read_cursor(resumed), query.wait)
+            query = replace(query, cursor=door.read_cursor(resumed))
     except BadQuery as error:
         raise Refused(400, "bad_query", str(error)) from None
     try:
@@ -73,6 +74,11 @@ async def admit(scope: Mapping[str, Any]) -> Request:
         if not switchboard.of_loop().may_ask(visitor.credential):
             raise Refused(429, "too_fast", "You ask too often.", [(b"retry-after", b"1")])
         allowed = await soon(door.readable, visitor.credential, wanted)
+        refused = [name for name in wanted if name not in allowed]
+        parting: list[Item] = []
+        if refused:
+            parting, at = await soon(farewell.part, visitor.credential, refused, query.cursor)
+            query = replace(query, cursor=at)
     except InvalidKey:
         raise Refused(
             401, "unauthorized", "This API key is not valid.", [(b"www-authenticate", b"Bearer")]
@@ -82,19 +88,14 @@ async def admit(scope: Mapping[str, Any]) -> Request:
         raise Refused(
             503, "unavailable", "The database is away; try again.", [(b"retry-after", b"2")]
         ) from None
-    return Request(
-        visitor,
-        query,
-        tuple(name for name in wanted if name in allowed),
-        tuple(name for name in wanted if name not in allowed),
-    )
+    return Request(visitor, query, tuple(name for name in wanted if name in allowed), parting)
 
 
 async def look(request: Request, sink: Sink) -> tuple[Subscription, list[Item]]:
     """A subscription that only reads the log, once. Returns it and what to say first."""
     subscription = Subscription(switchboard.of_loop(), request.visitor.credential, sink)
     resets = await subscription.open(request.allowed, request.query.cursor, live=False)
-    return subscription, [*map(Revoked, request.refused), *resets]
+    return subscription, [*request.parting, *resets]
 
 
 async def subscribe(request: Request, sink: Sink) -> tuple[str, Subscription, list[Item]]:
@@ -114,7 +115,7 @@ async def subscribe(request: Request, sink: Sink) -> tuple[str, Subscription, li
     except BaseException:
         board.unregister(connection)
         raise
-    return connection, subscription, [*map(Revoked, request.refused), *resets]
+    return connection, subscription, [*request.parting, *resets]
 
 
 async def start(send: Send, status: int, content_type: str, headers: Headers | None = None) -> None:

@@ -43,7 +43,9 @@ FROM_CLIENT: Final[Mapping[str, Mapping[str, Kind]]] = {
     "read": {"topic": str, "offset": int},
     "visible": {"value": bool},
 }
-OPTIONAL: Final[Mapping[str, Mapping[str, Kind]]] = {"subscribe": {"cursor": (int, str)}}
+OPTIONAL: Final[Mapping[str, Mapping[str, Kind]]] = {
+    "subscribe": {"cursor": (int, str), "present": bool}
+}
 
 
 class Close(IntEnum):

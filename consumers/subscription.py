@@ -16,13 +16,16 @@ from django.db import Error as DatabaseError
 
 from accounts.authenticate import Credential
 from consumers import cursor as cursors
+from consumers import farewell
 from consumers.cursor import Cursor
 from consumers.database import in_database, soon
 from consumers.protocol import Close, Item, Reset, Revoked, Whisper
 from events import log
 from events.log import LoggedEvent, Reach
+from events.presence import GRACE
 
 if TYPE_CHECKING:
+    from consumers.attendance import Places
     from consumers.switchboard import Switchboard
 
 logger = logging.getLogger(__name__)
@@ -55,6 +58,10 @@ class Subscription:
         self.implied: frozenset[str] | None = None
         """What the address serves unasked, where that depends on the person; None where it does not."""
         self.epoch = ""
+        self.places: Places | None = None
+        """Where the person counts as being, on a transport that says so."""
+        self.typed: dict[str, float] = {}
+        """When it was last whispered that this client types in a room, for a moment."""
         self._board = board
         self._sink = sink
         self._heads: dict[str, int] = {}
@@ -125,15 +132,30 @@ class Subscription:
         reset = self._place(name, found[1][name], said)
         return self.positions[name], reset
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, *, at_once: bool = False) -> None:
+        """Hear no more of a topic; whoever is in the room stays there for a moment, unless it is `at_once`."""
         self.positions.pop(name, None)
         self._behind.pop(name, None)
         self._joined.discard(name)
         self._board.leave(self, [name])
+        if self.places is not None:
+            self.places.leave_room(name, grace=0 if at_once else GRACE)
+
+    def finish(self, event: LoggedEvent) -> None:
+        """The topic has ended with this event, which is the last that the client gets of it."""
+        name = event.topic
+        said = farewell.words(event, self.positions[name])
+        self.remove(name, at_once=True)
+        if not all(self._sink.push(item) for item in said):
+            self._sink.end(Close.RESTARTING)  # no room: it is told when it comes back
+        elif name == self.own:
+            self._sink.end(Close.ROOM_DELETED)
+        else:
+            self._sink.push(Revoked(name))
 
     def revoke(self, name: str) -> None:
         """The person may not read this topic any more: nothing of it follows."""
-        self.remove(name)
+        self.remove(name, at_once=True)
         self._sink.drop(name)
         if self.implied is not None:
             self.implied -= {name}  # who gets it back later is told to come again

@@ -22,6 +22,7 @@ from prometheus_client import Counter, Gauge
 
 from accounts import audience, authenticate, sessions
 from accounts.authenticate import Credential
+from consumers import farewell
 from consumers.attendance import Attendance
 from consumers.database import aside, in_database
 from consumers.limits import Allowance
@@ -61,6 +62,10 @@ MOST_CONNECTIONS: Final = 500  # of one person, in one process
 
 GAPS: Final = Counter("hub_gaps_total", "Times the log was read because the layer left a gap")
 CLIENTS: Final = Gauge("hub_clients", "Connected clients of this process")
+
+
+Reading = tuple[Subscription, str]
+"""A client and a topic that it reads."""
 
 
 class TooManyConnections(Exception):
@@ -471,14 +476,22 @@ class Switchboard:
                 raise
 
     async def _recheck_named(self, events: list[LoggedEvent]) -> None:
-        """Something changed about these people, sessions or keys: ask about exactly their connections."""
+        """Something changed about these people, sessions, keys or topics: ask about exactly what they concern."""
         users: set[int] = set()
         ended: set[str] = set()
         keys: set[int] = set()
+        names: set[str] = set()
         for event in events:
             users.update(event.data.get("users", ()))
             ended.update(event.data.get("sessions", ()))
             keys.update(event.data.get("keys", ()))
+            names.update(event.data.get("topics", ()))
+        reading = [
+            (reader, name)
+            for name in names
+            if (line := self._lines.get(name)) is not None
+            for reader in line.readers
+        ]
         concerned = [
             subscription
             for subscription in self._subscriptions.values()
@@ -489,9 +502,10 @@ class Switchboard:
         try:
             await self._recheck(concerned)
             await self._recheck_implied([one for one in concerned if one.implied is not None])
+            await self._recheck_readers(reading)
         except Exception:
             logger.exception("Rights could not be asked; whom it is about must come again")
-            for subscription in concerned:
+            for subscription in {*concerned, *(reader for reader, _ in reading)}:
                 subscription.end(Close.RESTARTING)
 
     async def _recheck_implied(self, concerned: list[Subscription]) -> None:
@@ -512,6 +526,7 @@ class Switchboard:
         valid, allowed = await aside(
             _ask, {subscription.credential for subscription in concerned}, pairs
         )
+        lost: list[Reading] = []
         for turn, subscription in enumerate(concerned, 1):
             who = subscription.credential
             if who not in valid:
@@ -519,10 +534,33 @@ class Switchboard:
                 subscription.end(Close.NOT_SIGNED_IN)
                 subscription.close()
                 continue
-            for name in subscription.topics:
-                if (who.user_id, name) in pairs and (who.user_id, name) not in allowed:
-                    logger.info("user %s lost %s", who.user_id, name)
-                    subscription.revoke(name)
+            asked = [
+                (subscription, name) for name in subscription.topics if (who.user_id, name) in pairs
+            ]
+            lost += [one for one in asked if _pair(one) not in allowed]
+            if turn % TURN == 0:
+                await asyncio.sleep(0)
+        await self._take_away(lost)
+
+    async def _recheck_readers(self, reading: list[Reading]) -> None:
+        if reading:
+            allowed = await aside(audience.allowed, _pairs(reading))
+            await self._take_away([one for one in reading if _pair(one) not in allowed])
+
+    async def _take_away(self, lost: list[Reading]) -> None:
+        """A topic that has ended is not just lost: whoever could read it hears its last event."""
+        if not lost:
+            return
+        last = await aside(farewell.last_events, _pairs(lost))
+        for turn, (subscription, name) in enumerate(lost, 1):
+            event = last.get(_pair((subscription, name)))
+            if name not in subscription.positions:
+                continue  # gone meanwhile
+            logger.info("user %s lost %s", subscription.credential.user_id, name)
+            if event is None:
+                subscription.revoke(name)
+            else:
+                subscription.finish(event)
             if turn % TURN == 0:
                 await asyncio.sleep(0)
 
@@ -533,6 +571,15 @@ def _look(names: list[str]) -> tuple[str, dict[str, Reach]]:
     except Exception:
         logger.exception("What other processes left behind could not be numbered")
     return log.epoch(), log.reach(names)
+
+
+def _pair(reading: Reading) -> tuple[int, str]:
+    subscription, name = reading
+    return subscription.credential.user_id, name
+
+
+def _pairs(reading: list[Reading]) -> set[tuple[int, str]]:
+    return set(map(_pair, reading))
 
 
 def _ask(

@@ -12,7 +12,8 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import Error as DatabaseError
 
 from accounts.authenticate import InvalidKey
-from consumers import commands, door, outbox, protocol, switchboard
+from consumers import commands, door, farewell, outbox, protocol, switchboard
+from consumers.attendance import Places
 from consumers.database import soon
 from consumers.door import BadQuery, Visitor
 from consumers.limits import (
@@ -24,10 +25,9 @@ from consumers.limits import (
     Strikes,
 )
 from consumers.outbox import Outbox, TooSlow
-from consumers.protocol import BadFrame, Close, Item, Revoked
+from consumers.protocol import BadFrame, Close, Item
 from consumers.subscription import Subscription
 from events import topics
-from events.presence import Lease
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +142,6 @@ class HubSocket(SignedInSocket):
         self.connection = ""
         self._outbox = Outbox(self._room)
         self._leaving: Close | None = None
-        self._lease: Lease | None = None
         self._writer: asyncio.Task[None] | None = None
         self._beat: asyncio.Task[None] | None = None
 
@@ -170,16 +169,21 @@ class HubSocket(SignedInSocket):
         ]
         wanted = list(dict.fromkeys([*implied, *query.topics]))
         allowed = await soon(door.readable, visitor.credential, wanted)
-        if "read" not in visitor.credential.scopes or (
-            subscription.own and subscription.own not in allowed
-        ):
+        if "read" not in visitor.credential.scopes:
             raise Refused(Close.FORBIDDEN)
+        refused = [name for name in wanted if name not in allowed]
+        parting: list[Item] = []
+        cursor = query.cursor
+        if refused:
+            parting, cursor = await soon(farewell.part, visitor.credential, refused, cursor)
+        if subscription.own in refused:
+            await self._turn_away([item for item in parting if item.topic == subscription.own])
         try:
             self.connection = await board.register(subscription)
         except switchboard.TooManyConnections:
             raise Refused(Close.TOO_MANY) from None
         self.subscription = subscription
-        resets = await subscription.open([name for name in wanted if name in allowed], query.cursor)
+        resets = await subscription.open([name for name in wanted if name in allowed], cursor)
         self._outbox.push(
             protocol.welcome(
                 user={"id": visitor.credential.user_id, "name": visitor.credential.name},
@@ -189,29 +193,22 @@ class HubSocket(SignedInSocket):
                 offsets=subscription.positions,
             )
         )
-        for refused in [name for name in wanted if name not in allowed]:
-            self._outbox.push(Revoked(refused))
-        for reset in resets:
-            self._outbox.push(reset)
+        for item in [*parting, *resets]:
+            self._outbox.push(item)
         subscription.start()
         self._writer = asyncio.create_task(self._write())
         self._beat = asyncio.create_task(self._heartbeat())
-        self._attend(visitor)
+        subscription.places = Places(board.attendance, visitor.credential, self.connection)
+        subscription.places.enter_rooms(set(subscription.topics) - query.absent)
+        if subscription.own is None:
+            subscription.places.enter(topics.DASHBOARD)
 
-    def _attend(self, visitor: Visitor) -> None:
-        """A person with a page open is here; a script with a key is not."""
-        if (
-            self.subscription
-            and visitor.credential.key_id is None
-            and self.subscription.own is None
-        ):
-            self._lease = Lease(
-                topics.DASHBOARD,
-                visitor.credential.user_id,
-                visitor.credential.name,
-                self.connection,
-            )
-            switchboard.of_loop().attendance.arrive(self._lease)
+    async def _turn_away(self, parting: Sequence[Item]) -> None:
+        """The address's own subject may not be read; who knew it until its end hears of that."""
+        *said, _revoked = parting
+        for text in protocol.frames(said):
+            await self.send(text_data=text)
+        raise Refused(Close.ROOM_DELETED if said else Close.FORBIDDEN)
 
     async def take(self, text: str | None) -> None:
         if self.subscription is None:
@@ -278,8 +275,8 @@ class HubSocket(SignedInSocket):
         for task in (self._writer, self._beat):
             if task is not None:
                 task.cancel()
-        if self._lease is not None:
-            switchboard.of_loop().attendance.depart(self._lease)
+        if self.subscription is not None and self.subscription.places is not None:
+            self.subscription.places.leave_all()
         if self.connection:
             switchboard.of_loop().unregister(self.connection)
 

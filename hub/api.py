@@ -27,6 +27,7 @@ from ninja.errors import HttpError, ValidationError
 from ninja.parser import Parser
 
 import accounts.api
+import chat.api
 import notifications.api
 import tasks.api
 import web.api
@@ -58,6 +59,7 @@ api = NinjaAPI(
 api.add_router("", accounts.api.router)
 api.add_router("", notifications.api.router)
 api.add_router("", tasks.api.router)
+api.add_router("", chat.api.router)
 api.add_router("", web.api.router)
 
 

@@ -299,6 +299,8 @@ def download_file(
 ) -> HttpResponseBase:
     """A result file, as a download."""
     job = _job(request, job_id)
+    if not tracking.may_download(account(request), job):
+        raise not_found()
     try:
         return files.response(files.of(job, file_id))
     except NoSuchJob:

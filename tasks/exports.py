@@ -39,11 +39,11 @@ NOTIFICATION: Final = ("id", "kind", "title", "body", "url", "level", "actor", "
 @shared_task(name="announcements.export")
 def export_announcements(format: str = Format.CSV, since: str | None = None) -> str:
     """What the owner may read when the job runs: teams left since it was started are none of theirs."""
-    owner = _owner()
+    owner = owner_of_run()
     rows = announcements.addressed_to(owner)
     if owner.is_superuser:
         rows = Announcement.objects.all()
-    rows = _since(rows.select_related("team"), since, owner)
+    rows = since_day(rows.select_related("team"), since, owner)
     pages = tables.pages(rows, announcements.items)
     count = tables.write("announcements", format, ANNOUNCEMENT, pages, rows.count())
     said = ngettext("%(count)s announcement", "%(count)s announcements", count)
@@ -58,8 +58,8 @@ def export_announcements(format: str = Format.CSV, since: str | None = None) -> 
 )
 @shared_task(name="notifications.export")
 def export_notifications(format: str = Format.CSV, since: str | None = None) -> str:
-    owner = _owner()
-    rows = _since(Notification.objects.filter(recipient=owner), since, owner)
+    owner = owner_of_run()
+    rows = since_day(Notification.objects.filter(recipient=owner), since, owner)
     count = tables.write(
         "notifications", format, NOTIFICATION, tables.pages(rows, inbox.items), rows.count()
     )
@@ -67,14 +67,15 @@ def export_notifications(format: str = Format.CSV, since: str | None = None) -> 
     return said % {"count": number_format(count, force_grouping=True)}
 
 
-def _owner() -> User:
+def owner_of_run() -> User:
+    """Whose rights count. Raises Failed for a run that is nobody's."""
     job = running.current()
     if job is None or job.owner is None:
         raise Failed("An export is somebody's: start it with `owner`.")
     return job.owner
 
 
-def _since(rows: QuerySet[M], day: str | None, owner: User) -> QuerySet[M]:
+def since_day(rows: QuerySet[M], day: str | None, owner: User) -> QuerySet[M]:
     """From the beginning of that day on the owner's clock."""
     if not day:
         return rows

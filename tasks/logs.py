@@ -7,12 +7,14 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, Final
 
+import orjson
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
 from events import log as events_log
 from events import topics, whisper
+from events.publishing import MAX_DATA
 from tasks.models import Job, LogChunk
 
 LINE_MAX: Final = 4000
@@ -21,8 +23,8 @@ SIZE_MAX: Final = 10 * 1024 * 1024
 """Characters of a job's whole log. Then one last line says that the rest is not kept."""
 CUT: Final = "… the log is full (10 MiB); what follows is not kept"
 CHUNK_LINES: Final = 1000
-WHISPERED: Final = 16 * 1024
-"""Characters of lines that go out with the whisper; who is told of more reads it."""
+WHISPERED: Final = MAX_DATA
+"""Bytes of a whisper's data, as JSON, that may bring its lines along; who is told of more reads it."""
 PAGE: Final = 1000
 PAGE_MAX: Final = 5000
 _CONTROL: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
@@ -69,8 +71,9 @@ def _append(job_id: uuid.UUID, attempt: int, lines: list[str]) -> int:
             "n": first,
             "next": first + len(lines),
         }
-        if size <= WHISPERED:
-            said["lines"] = lines
+        whole = {**said, "lines": lines}
+        if len(orjson.dumps(whole)) <= WHISPERED:
+            said = whole
         transaction.on_commit(lambda: whisper(topics.job(job_id), "job.log", said), robust=True)
     return len(lines)
 

@@ -48,6 +48,7 @@ class Definition:
     description: Text
     form: type[forms.Form] | None
     permission: Permission
+    is_private: bool
 
     def permits(self, user: User) -> bool:
         if not user.is_active:
@@ -65,12 +66,14 @@ def tracked(
     form: type[forms.Form] | None = None,
     permission: Permission = None,
     description: Text = "",
+    private: bool = False,
 ) -> Callable[[Any], Any]:
     """Track every run of a Celery task as a job. It stands above the decorator that makes the task.
 
     With a `form` people start it by hand, on `/jobs/` and by `POST /api/v1/jobs`, if `permission` (a name as
     `shop.add_order`, or a function of the user) lets them; the form's cleaned fields are the task's arguments. A
     form whose `__init__` takes `user` is given who starts it. The text that the task returns is the job's summary.
+    What a `private` one leaves as files is for its owner alone: superusers, who see every job, can't download it.
     """
 
     def track(task: Any) -> Any:
@@ -82,7 +85,7 @@ def tracked(
                 kind.__name__, (Tracked, kind), {"__module__": kind.__module__}
             )
         _definitions[made.name] = Definition(
-            made.name, title or made.name, description, form, permission
+            made.name, title or made.name, description, form, permission, private
         )
         return made
 
@@ -294,6 +297,12 @@ def may_run(job: Job) -> bool:
         return True
     definition = _definitions.get(job.kind)
     return job.owner is not None and definition is not None and definition.permits(job.owner)
+
+
+def may_download(user: User, job: Job) -> bool:
+    """Whether who sees the job may have its files, too."""
+    definition = _definitions.get(job.kind)
+    return definition is None or not definition.is_private or job.owner_id == user.pk
 
 
 def trace_of(error: BaseException) -> str:

@@ -537,10 +537,10 @@ class ReferenceClient:
     def _spread(self, answer: Frame) -> None:
         for reset in answer["resets"]:
             self._take({**reset, "op": "reset"})
-        for topic in answer["revoked"]:
-            self._take({"op": "revoked", "topic": topic})
         for event in answer["events"]:
             self._take({**event, "op": "event"})
+        for topic in answer["revoked"]:
+            self._take({"op": "revoked", "topic": topic})
         for whisper in answer["whispers"]:
             self._take({**whisper, "op": "whisper"})
         self._take({"op": "heartbeat", "cursor": answer["cursor"]})

@@ -17,6 +17,7 @@ from accounts import audience, profiles
 from events import log
 from notifications import inbox
 from tasks.models import LIVE, Job, State
+from web import my_rooms
 
 _MOST_SHOWN: Final = 99  # a badge beyond this reads "99+"
 _MOST_COUNTED: Final = 500
@@ -38,17 +39,47 @@ class Frame:
     unread: int = 0
     jobs: tuple[str, ...] = ()
     """The person's own that wait or run."""
+    rooms: tuple[dict[str, Any], ...] = ()
+    """Those the person is in."""
 
     @property
     def unread_short(self) -> str:
-        return _short(self.unread)
+        return short(self.unread)
 
     @property
     def jobs_short(self) -> str:
-        return _short(len(self.jobs))
+        return short(len(self.jobs))
+
+    @property
+    def rooms_with_news(self) -> list[dict[str, Any]]:
+        return my_rooms.with_news(self.rooms)
+
+    @property
+    def rooms_unread(self) -> str:
+        """Of all rooms that are not muted; empty for none."""
+        count = sum(room["unread"] for room in self.rooms_with_news)
+        return short(count) if count else ""
+
+    @property
+    def rooms_mentions(self) -> str:
+        count = sum(room["mentions"] for room in self.rooms_with_news)
+        return short(count) if count else ""
+
+    @property
+    def rooms_are_to_me(self) -> bool:
+        return any(map(my_rooms.is_to_me, self.rooms_with_news))
+
+    @property
+    def rooms_for_script(self) -> list[dict[str, Any]]:
+        """On every page, so without what only the list shows."""
+        left_out = {"topic_line"}
+        return [
+            {name: value for name, value in room.items() if name not in left_out}
+            for room in self.rooms
+        ]
 
 
-def _short(count: int) -> str:
+def short(count: int) -> str:
     return f"{_MOST_SHOWN}+" if count > _MOST_SHOWN else str(count)
 
 
@@ -84,6 +115,7 @@ def _frame_of(user: User | AnonymousUser) -> Frame:
         return Frame(language, words_version(language))
     profile = profiles.of(user)
     topics = tuple(audience.default_topics(user.pk))
+    heard = my_rooms.heard(user) if topics else []
     name = profiles.display_name(user)
     return Frame(
         language=language,
@@ -93,10 +125,11 @@ def _frame_of(user: User | AnonymousUser) -> Frame:
         initials=initials(name),
         time_zone=profile.time_zone,
         shortcuts=profile.shortcuts,
-        cursor=log.cursor(topics),
+        cursor=log.cursor([*topics, *heard]),
         topics=topics,
         unread=inbox.unread(user),
         jobs=tuple(live_jobs(user)),
+        rooms=tuple(my_rooms.mine(user)) if topics else (),
     )
 
 

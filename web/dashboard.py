@@ -16,7 +16,7 @@ from notifications import activity, announcements, inbox
 from notifications.models import Notification
 from tasks import jobs
 from tasks.models import LIVE
-from web import context
+from web import context, my_rooms
 
 ANNOUNCEMENTS: Final = 5
 NEEDS_ME: Final = 8
@@ -31,11 +31,13 @@ def snapshot(user: User) -> dict[str, Any]:
     """Snapshot + the events above its cursor = a fresh snapshot; people come and go by whispers."""
     names = audience.default_topics(user.pk)
     zone = _zone(user)
+    heard = my_rooms.heard(user)
     for _ in range(_TRIES):
-        cursor = log.cursor(names)
+        cursor = log.cursor([*names, *heard])
+        counted = log.cursor(names)
         per_minute = log.per_minute(names)
         today = jobs.today(zone)
-        if log.cursor(names) == cursor:  # counts, unlike rows with ids, can't be merged twice
+        if log.cursor(names) == counted:  # counts, unlike rows with ids, can't be merged twice
             break
     return {
         "cursor": cursor,
@@ -45,6 +47,7 @@ def snapshot(user: User) -> dict[str, Any]:
         "needs_me": needs_me(user),
         "activity": lately(user, names),
         "people": people(topics.DASHBOARD),
+        "rooms": my_rooms.mine(user),
         "per_minute": [{"at": log.rfc3339(at), "count": count} for at, count in per_minute],
         "jobs": {
             "running": jobs.running(user, RUNNING),

@@ -120,6 +120,8 @@ def job_cancel(request: HttpRequest, job_id: uuid.UUID) -> HttpResponse:
         try:
             jobs.cancel(job_id, _me(request))
             return redirect("web:job", job_id)
+        except NoSuchJob:
+            raise Http404 from None
         except NotPossible as error:
             refused = str(error)
     context = {"place": "jobs", "job": jobs.item(job), "refused": refused}
@@ -132,6 +134,8 @@ def job_retry(request: HttpRequest, job_id: uuid.UUID) -> HttpResponse:
     _find(request, job_id)
     try:
         tracking.retry(job_id)
+    except NoSuchJob:
+        raise Http404 from None
     except NotPossible as error:
         messages.error(request, str(error))
     return redirect("web:job", job_id)
@@ -151,8 +155,11 @@ def job_log(request: HttpRequest, job_id: uuid.UUID) -> HttpResponse:
 @require_safe
 @page
 def job_file(request: HttpRequest, job_id: uuid.UUID, file_id: int) -> HttpResponseBase:
+    job = _find(request, job_id)
+    if not tracking.may_download(_me(request), job):
+        raise Http404
     try:
-        return files.response(files.of(_find(request, job_id), file_id))
+        return files.response(files.of(job, file_id))
     except NoSuchJob:
         raise Http404 from None
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from web import connection, jobs, views
+from web import connection, jobs, room, rooms, views
 
 app_name = "web"
 
@@ -20,6 +20,20 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/retry/", jobs.job_retry, name="job_retry"),
     path("jobs/<uuid:job_id>/log.txt", jobs.job_log, name="job_log"),
     path("jobs/<uuid:job_id>/files/<int:file_id>/", jobs.job_file, name="job_file"),
+    path("rooms/", rooms.rooms_page, name="rooms"),
+    path("rooms/new/", rooms.room_new, name="room_new"),
+    path("rooms/direct/", rooms.room_direct, name="room_direct"),
+    path("rooms/search/", rooms.room_search, name="room_search"),
+    path("rooms/emoji.json", room.shortcodes, name="shortcodes"),
+    path("rooms/<int:room_id>/", room.room_page, name="room"),
+    path("rooms/<int:room_id>/at/<int:message_id>/", room.room_page, name="room_at"),
+    path("rooms/<int:room_id>/post/", room.room_post, name="room_post"),
+    path("rooms/<int:room_id>/join/", room.room_join, name="room_join"),
+    path("rooms/<int:room_id>/settings/", rooms.room_settings, name="room_settings"),
+    path("rooms/<int:room_id>/involve/", rooms.room_involve, name="room_involve"),
+    path("rooms/<int:room_id>/member/", rooms.room_member, name="room_member"),
+    path("rooms/<int:room_id>/leave/", rooms.room_leave, name="room_leave"),
+    path("rooms/<int:room_id>/delete/", rooms.room_delete, name="room_delete"),
     path("announcements/", views.announcements_page, name="announcements"),
     path(
         "announcements/<int:announcement_id>/edit/",

@@ -27,7 +27,7 @@ from notifications.errors import AnnouncementChanged, InvalidContent, NoSuchNoti
 from notifications.models import Announcement
 from tasks import tracking
 from tasks.models import EXTERNAL, TERMINAL
-from web import agents
+from web import agents, my_rooms
 from web.context import open_frame
 from web.dashboard import RUNNING, snapshot
 from web.forms import AnnouncementForm, ApiKeyForm, PreferencesForm, time_zones
@@ -78,6 +78,7 @@ def _board(request: HttpRequest) -> dict[str, Any]:
         "subjects": activity.subjects(),
         "kinds": {kind: kind_title(kind) for kind in (*tracking.kinds(), EXTERNAL)},
         "most_running": RUNNING,
+        "rooms_with_news": my_rooms.with_news(shown["rooms"]),
         "ended_today": [
             (state, state.label, sum(hour[state] for hour in shown["jobs"]["today"]))
             for state in TERMINAL
@@ -90,7 +91,7 @@ def _board(request: HttpRequest) -> dict[str, Any]:
 def inbox_page(request: HttpRequest, notification_id: int | None = None) -> HttpResponse:
     user = _me(request)
     state = "unread" if request.GET.get("state") == "unread" else "all"
-    shown = inbox.page(user, state, before=_whole(request.GET.get("before")))  # type: ignore[arg-type]
+    shown = inbox.page(user, state, before=whole(request.GET.get("before")))  # type: ignore[arg-type]
     items = shown.items
     chosen = None if notification_id is None else _notification(user, notification_id, items)
     return render(
@@ -123,7 +124,7 @@ def mark(request: HttpRequest, notification_id: int) -> HttpResponse:
 @require_POST
 @page
 def mark_all(request: HttpRequest) -> HttpResponse:
-    inbox.mark_all(_me(request), _whole(request.POST.get("up_to")) or 0)
+    inbox.mark_all(_me(request), whole(request.POST.get("up_to")) or 0)
     return redirect(f"/inbox/{_state(request)}")
 
 
@@ -140,7 +141,7 @@ def announcements_page(request: HttpRequest) -> HttpResponse:
             form, lambda: announcements.create(user, **form.cleaned_data)
         ):
             return redirect("web:announcements")
-    before = _whole(request.GET.get("before"))
+    before = whole(request.GET.get("before"))
     shown = announcements.visible_to(user, _POSTS, before)
     return render(
         request,
@@ -355,12 +356,12 @@ def _days(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         return timezone.localtime(at).date() if at else timezone.localdate()
 
     return [
-        {"key": key.isoformat(), "label": _day_label(key), "items": list(group)}
+        {"key": key.isoformat(), "label": day_label(key), "items": list(group)}
         for key, group in groupby(items, day)
     ]
 
 
-def _day_label(day: date) -> str:
+def day_label(day: date) -> str:
     today = timezone.localdate()
     if day == today:
         return _("Today")
@@ -373,7 +374,7 @@ def _state(request: HttpRequest) -> str:
     return "?state=unread" if request.GET.get("state") == "unread" else ""
 
 
-def _whole(text: str | None) -> int | None:
+def whole(text: str | None) -> int | None:
     """A positive id from outside, or None."""
     if not text or not text.isascii() or not text.isdigit() or len(text) > 18:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from accounts import audience
 from accounts.authenticate import Credential
 from consumers import subscription as subscriptions
 from consumers import switchboard
@@ -261,6 +263,58 @@ async def test_whoever_fails_to_open_leaves_nothing_behind(board, log, monkeypat
         await subscription.open([TOPIC], None)
     subscription.close()
     assert not board._lines[TOPIC].readers
+
+
+async def test_a_topic_that_ends_says_its_last_event_and_no_more(board, log):
+    live, client = await connected(board)
+    behind, slow = await connected(board)
+    knows, quick = await connected(board)
+    slow.room = 0
+    for _ in range(3):
+        tell(board, log.add())
+    await settled(client, [1, 2, 3])
+    slow.room = 10**9
+    last = log.add()
+    knows.hand(last)
+    for subscription in (live, behind, knows):
+        subscription.finish(last)
+    assert client.items[3:] == [last, Revoked(TOPIC)]
+    assert slow.items == [Reset(TOPIC, 3, "expired"), last, Revoked(TOPIC)]
+    assert quick.items[3:] == [last, Revoked(TOPIC)]
+    tell(board, log.add())
+    await asyncio.sleep(0.05)
+    assert client.items[-1] == slow.items[-1] == Revoked(TOPIC)
+    assert not board._lines[TOPIC].readers
+
+
+async def test_the_own_topic_that_ends_closes_and_who_has_no_room_comes_back_for_it(board, log):
+    focused, client = await connected(board)
+    full, slow = await connected(board)
+    focused.own = full.own = TOPIC
+    slow.room = 0
+    last = log.add()
+    focused.finish(last)
+    full.finish(last)
+    assert (client.items, client.ended) == ([last], Close.ROOM_DELETED)
+    assert (slow.items, slow.ended) == ([], Close.RESTARTING)
+
+
+async def test_when_rights_to_a_topic_change_its_readers_are_asked_and_nobody_else(
+    board, log, monkeypatch
+):
+    _, client = await connected(board)
+    asked = []
+
+    async def run(work: Any, pairs: Any) -> Any:
+        asked.append(pairs)
+        return set() if work is audience.allowed else {}
+
+    monkeypatch.setattr(switchboard, "aside", run)
+    names = {"topics": ["room.1", TOPIC]}
+    change = LoggedEvent("access", 1, "hub.access", json.dumps(names), "")
+    await board._recheck_named([change])
+    assert asked == [{(1, TOPIC)}, {(1, TOPIC)}]
+    assert client.items == [Revoked(TOPIC)]
 
 
 async def test_a_lost_topic_is_revoked_and_may_be_given_back(board, log):

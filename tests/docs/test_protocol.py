@@ -6,7 +6,13 @@ import json
 import re
 from importlib import import_module
 
+import pytest
+from ninja import Schema
+
 from accounts.api import OWN_PREFIXES
+from chat import rooms
+from chat.api import MessageItem, RoomItem
+from chat.models import Room
 from consumers import protocol
 from consumers.protocol import Close
 from hub.api import api
@@ -114,10 +120,10 @@ def test_the_hubs_own_first_words_are_those_that_are_refused() -> None:
 
 def test_every_event_type_of_ours_is_in_the_table() -> None:
     shown = {word for row in table("Event types") for word in words(row[0]) if word[0].isalpha()}
-    for source in (ROOT / "notifications", ROOT / "events", ROOT / "consumers"):
-        for path in source.rglob("*.py"):
+    for package in ("notifications", "events", "consumers", "chat"):
+        for path in (ROOT / package).rglob("*.py"):
             spoken = re.findall(
-                r'"((?:notification|announcement|presence)\.[a-z]+)"',
+                r'"((?:notification|announcement|presence|message|member)\.[a-z]+)"',
                 path.read_text(encoding="utf-8"),
             )
             assert set(spoken) <= shown, path
@@ -136,9 +142,21 @@ def test_jobs_go_where_the_table_says_and_tell_so() -> None:
     assert {"job.progress", "job.log", "hub.workers_away"} <= spoken <= types
 
 
-def test_a_job_has_the_fields_that_are_named() -> None:
-    sentence = PAGE.partition("A job is `{")[2].partition("}`")[0]
-    assert sentence.replace("\n", " ").split(", ") == list(JobItem.model_fields)
+def test_rooms_tell_what_the_table_says() -> None:
+    told = {kind: words(row[2]) for row in table("Event types") for kind in words(row[0])}
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "chat").glob("*.py"))
+    spoken = re.findall(r'topics\.\w+(?:\([^()]*\))?,\s*"(room\.\w+)"', source)
+    assert set(spoken) == {kind for kind in told if kind.startswith("room.")}
+    fields = re.findall(r"\w+", told["room.updated"][0])
+    assert fields == list(rooms.public(Room(pk=1)))
+
+
+@pytest.mark.parametrize(
+    ("thing", "schema"), [("job", JobItem), ("room", RoomItem), ("message", MessageItem)]
+)
+def test_a_thing_has_the_fields_that_are_named(thing: str, schema: type[Schema]) -> None:
+    sentence = PAGE.partition(f"A {thing} is `{{")[2].partition("}`")[0]
+    assert sentence.replace("\n", " ").split(", ") == list(schema.model_fields)
 
 
 def test_layer_messages_are_named_as_they_are_sent() -> None:

@@ -39,7 +39,7 @@ async def layers():
     await reached.group_add("group.dashboard", channel)
     await reached.group_send("group.dashboard", {"type": "hub.event", "n": 1})
     assert (await asyncio.wait_for(reached.receive(channel), 10))["n"] == 1
-    await presence.arrive(presence.Lease("group.dashboard", 7, "Alice", "c1"))
+    await presence.hold({presence.Lease("group.dashboard", 7, "Alice", "c1"): True})
 
 asyncio.run(layers())
 assert [person.id for person in presence.people("group.dashboard")] == [7]

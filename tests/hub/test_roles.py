@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from typing import Any, Final
 
 import pytest
@@ -16,6 +17,7 @@ from django.urls import resolve
 from accounts import access
 from accounts.authenticate import make_key
 from accounts.models import SignIn
+from chat import messages, rooms
 from events import redis_client
 from hub.api import api
 from notifications import announcements, notify
@@ -31,12 +33,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 LETTER = '{"to": %s, "kind": "orders.late", "title": "Late"}'
 NOTICE = '{"title": "Closed", "level": "info"}'
+ROOM = '{"kind": "closed", "name": "Another"}'
+SAY = '{"client_id": "0f8fad5b-d9cb-469f-a165-70867728950e", "body": "hello"}'
 COUNT = '{"task": "tests.shop.tasks.%s", "args": {"shelves": 1}}'
 
 API_ROLES = (
     "nobody", "charlie", "alice", "admin", "reader", "publisher", "operator", "revoked", "bob",
 )  # fmt: skip
-"""alice is in the team and owns the jobs, bob may announce; reader and publisher are keys of alice's, operator is one of admin's."""
+"""alice is in the team and owns the jobs and the rooms, where bob is too, bob may announce; reader and publisher are keys of alice's, operator is one of admin's."""
 API: Final[dict[tuple[str, str, str], tuple[int, ...]]] = {
     ("GET", "/dashboard", ""):                                               (401, 200, 200, 200, 200, 403, 403, 401, 200),
     ("GET", "/inbox", ""):                                                   (401, 200, 200, 200, 200, 403, 403, 401, 200),
@@ -73,6 +77,49 @@ API: Final[dict[tuple[str, str, str], tuple[int, ...]]] = {
     ("POST", "/jobs/FAILED/retry", ""):                                      (401, 404, 200, 200, 403, 403, 403, 401, 404),
     ("POST", "/jobs/NOJOB/retry", ""):                                       (401, 404, 404, 404, 403, 403, 403, 401, 404),
     ("POST", "/jobs/external", '{"title": "Backup"}'):                       (401, 201, 201, 201, 403, 403, 403, 401, 201),
+    ("GET", "/rooms", ""):                                                   (401, 200, 200, 200, 200, 403, 403, 401, 200),
+    ("POST", "/rooms", ROOM):                                                (401, 201, 201, 201, 403, 403, 403, 401, 201),
+    ("GET", "/rooms/DEN", ""):                                               (401, 404, 200, 404, 200, 403, 403, 401, 200),
+    ("GET", "/rooms/HALL", ""):                                              (401, 200, 200, 200, 200, 403, 403, 401, 200),
+    ("GET", "/rooms/GONE", ""):                                              (401, 404, 404, 404, 404, 403, 403, 401, 404),
+    ("PATCH", "/rooms/DEN", '{"name": "Other"}'):                            (401, 404, 200, 200, 403, 403, 403, 401, 403),
+    ("PATCH", "/rooms/HALL", '{"name": "Other"}'):                           (401, 403, 200, 200, 403, 403, 403, 401, 403),
+    ("PATCH", "/rooms/PAIR", '{"name": "Other"}'):                           (401, 404, 403, 409, 403, 403, 403, 401, 403),
+    ("PATCH", "/rooms/GONE", '{"name": "Other"}'):                           (401, 404, 404, 404, 403, 403, 403, 401, 404),
+    ("DELETE", "/rooms/DEN", ""):                                            (401, 404, 204, 204, 403, 403, 403, 401, 403),
+    ("DELETE", "/rooms/HALL", ""):                                           (401, 403, 204, 204, 403, 403, 403, 401, 403),
+    ("DELETE", "/rooms/PAIR", ""):                                           (401, 404, 403, 204, 403, 403, 403, 401, 403),
+    ("DELETE", "/rooms/GONE", ""):                                           (401, 404, 404, 404, 403, 403, 403, 401, 404),
+    ("PUT", "/rooms/DEN/members/charlie", ""):                               (401, 404, 200, 200, 403, 403, 403, 401, 403),
+    ("PUT", "/rooms/HALL/members/charlie", ""):                              (401, 200, 200, 200, 403, 403, 403, 401, 403),
+    ("PUT", "/rooms/PAIR/members/charlie", ""):                              (401, 404, 403, 409, 403, 403, 403, 401, 403),
+    ("PUT", "/rooms/GONE/members/charlie", ""):                              (401, 404, 404, 404, 403, 403, 403, 401, 404),
+    ("DELETE", "/rooms/DEN/members/bob", ""):                                (401, 404, 204, 204, 403, 403, 403, 401, 204),
+    ("DELETE", "/rooms/HALL/members/bob", ""):                               (401, 403, 204, 204, 403, 403, 403, 401, 204),
+    ("DELETE", "/rooms/PAIR/members/bob", ""):                               (401, 404, 403, 409, 403, 403, 403, 401, 409),
+    ("DELETE", "/rooms/GONE/members/bob", ""):                               (401, 404, 404, 404, 403, 403, 403, 401, 404),
+    ("PUT", "/rooms/DEN/involvement", '{"value": "nothing"}'):               (401, 404, 200, 404, 403, 403, 403, 401, 200),
+    ("PUT", "/rooms/HALL/involvement", '{"value": "nothing"}'):              (401, 404, 200, 404, 403, 403, 403, 401, 200),
+    ("PUT", "/rooms/GONE/involvement", '{"value": "nothing"}'):              (401, 404, 404, 404, 403, 403, 403, 401, 404),
+    ("POST", "/rooms/DEN/read", '{"up_to": 1}'):                             (401, 404, 200, 404, 403, 403, 403, 401, 200),
+    ("POST", "/rooms/HALL/read", '{"up_to": 1}'):                            (401, 200, 200, 200, 403, 403, 403, 401, 200),
+    ("POST", "/rooms/GONE/read", '{"up_to": 1}'):                            (401, 404, 404, 404, 403, 403, 403, 401, 404),
+    ("GET", "/rooms/DEN/messages", ""):                                      (401, 404, 200, 404, 200, 403, 403, 401, 200),
+    ("GET", "/rooms/HALL/messages", ""):                                     (401, 200, 200, 200, 200, 403, 403, 401, 200),
+    ("GET", "/rooms/GONE/messages", ""):                                     (401, 404, 404, 404, 404, 403, 403, 401, 404),
+    ("POST", "/rooms/DEN/messages", SAY):                                    (401, 404, 201, 404, 403, 403, 403, 401, 201),
+    ("POST", "/rooms/HALL/messages", SAY):                                   (401, 201, 201, 201, 403, 403, 403, 401, 201),
+    ("POST", "/rooms/GONE/messages", SAY):                                   (401, 404, 404, 404, 403, 403, 403, 401, 404),
+    ("PATCH", "/rooms/DEN/messages/SAID", '{"body": "x"}'):                  (401, 404, 200, 404, 403, 403, 403, 401, 403),
+    ("PATCH", "/rooms/DEN/messages/GONE", '{"body": "x"}'):                  (401, 404, 404, 404, 403, 403, 403, 401, 404),
+    ("DELETE", "/rooms/DEN/messages/SAID", ""):                              (401, 404, 200, 200, 403, 403, 403, 401, 403),
+    ("DELETE", "/rooms/DEN/messages/GONE", ""):                              (401, 404, 404, 404, 403, 403, 403, 401, 404),
+    ("GET", "/search?q=x", ""):                                              (401, 200, 200, 200, 200, 403, 403, 401, 200),
+    ("GET", "/search?q=x&room=DEN", ""):                                     (401, 404, 200, 404, 200, 403, 403, 401, 200),
+    ("GET", "/search?q=x&room=GONE", ""):                                    (401, 404, 404, 404, 404, 403, 403, 401, 404),
+    ("GET", "/people", ""):                                                  (401, 200, 200, 200, 200, 403, 403, 401, 200),
+    ("GET", "/people?room=DEN", ""):                                         (401, 404, 200, 404, 200, 403, 403, 401, 200),
+    ("GET", "/people?room=GONE", ""):                                        (401, 404, 404, 404, 404, 403, 403, 401, 404),
     **{
         ("POST", f"/jobs{place}/{job}/{verb}", body): answers
         for place in ("", "/external")
@@ -118,6 +165,49 @@ PAGES: Final[dict[tuple[str, str, str], tuple[int, ...]]] = {
     ("POST", "/jobs/NOJOB/cancel/", "x=1"):                                  (401, 401, 404, 404, 404, 404, 404),
     ("POST", "/jobs/FAILED/retry/", "x=1"):                                  (401, 401, 404, 302, 404, 404, 302),
     ("POST", "/jobs/NOJOB/retry/", "x=1"):                                   (401, 401, 404, 404, 404, 404, 404),
+    ("GET", "/rooms/", ""):                                                  (401, 401, 200, 200, 200, 200, 200),
+    ("GET", "/rooms/new/", ""):                                              (401, 401, 200, 200, 200, 200, 200),
+    ("POST", "/rooms/new/", "kind=closed&name=Another"):                     (401, 401, 302, 302, 302, 302, 302),
+    ("GET", "/rooms/direct/", ""):                                           (401, 401, 200, 200, 200, 200, 200),
+    ("POST", "/rooms/direct/", "members=alice"):                             (401, 401, 302, 422, 302, 302, 302),
+    ("GET", "/rooms/search/?q=x", ""):                                       (401, 401, 200, 200, 200, 200, 200),
+    ("GET", "/rooms/search/?q=x&room=DEN", ""):                              (401, 401, 404, 200, 404, 200, 404),
+    ("GET", "/rooms/emoji.json", ""):                                        (200, 200, 200, 200, 200, 200, 200),
+    ("GET", "/rooms/DEN/", ""):                                              (401, 401, 404, 200, 404, 200, 404),
+    ("GET", "/rooms/HALL/", ""):                                             (401, 401, 200, 200, 200, 200, 200),
+    ("GET", "/rooms/GONE/", ""):                                             (401, 401, 404, 404, 404, 404, 404),
+    ("GET", "/rooms/DEN/at/SAID/", ""):                                      (401, 401, 404, 200, 404, 200, 404),
+    ("GET", "/rooms/HALL/at/SAID/", ""):                                     (401, 401, 404, 404, 404, 404, 404),
+    ("POST", "/rooms/DEN/post/", "body=hello"):                              (401, 401, 404, 302, 404, 302, 404),
+    ("POST", "/rooms/HALL/post/", "body=hello"):                             (401, 401, 302, 302, 302, 302, 302),
+    ("POST", "/rooms/GONE/post/", "body=hello"):                             (401, 401, 404, 404, 404, 404, 404),
+    ("POST", "/rooms/DEN/join/", "x=1"):                                     (401, 401, 404, 302, 404, 302, 404),
+    ("POST", "/rooms/HALL/join/", "x=1"):                                    (401, 401, 302, 302, 302, 302, 302),
+    ("POST", "/rooms/GONE/join/", "x=1"):                                    (401, 401, 404, 404, 404, 404, 404),
+    ("GET", "/rooms/DEN/settings/", ""):                                     (401, 401, 404, 200, 404, 200, 404),
+    ("GET", "/rooms/HALL/settings/", ""):                                    (401, 401, 200, 200, 200, 200, 200),
+    ("GET", "/rooms/GONE/settings/", ""):                                    (401, 401, 404, 404, 404, 404, 404),
+    ("POST", "/rooms/DEN/settings/", "archived=1"):                          (401, 401, 404, 302, 404, 403, 404),
+    ("POST", "/rooms/HALL/settings/", "archived=1"):                         (401, 401, 403, 302, 403, 403, 302),
+    ("POST", "/rooms/GONE/settings/", "archived=1"):                         (401, 401, 404, 404, 404, 404, 404),
+    ("POST", "/rooms/DEN/involve/", "involvement=nothing"):                  (401, 401, 404, 302, 404, 302, 404),
+    ("POST", "/rooms/HALL/involve/", "involvement=nothing"):                 (401, 401, 404, 302, 404, 302, 404),
+    ("POST", "/rooms/GONE/involve/", "involvement=nothing"):                 (401, 401, 404, 404, 404, 404, 404),
+    ("POST", "/rooms/DEN/member/", "members=charlie"):                       (401, 401, 404, 302, 404, 403, 404),
+    ("POST", "/rooms/HALL/member/", "members=charlie"):                      (401, 401, 403, 302, 403, 403, 302),
+    ("POST", "/rooms/GONE/member/", "members=charlie"):                      (401, 401, 404, 404, 404, 404, 404),
+    ("GET", "/rooms/DEN/leave/", ""):                                        (401, 401, 404, 200, 404, 200, 404),
+    ("GET", "/rooms/HALL/leave/", ""):                                       (401, 401, 302, 200, 302, 200, 302),
+    ("GET", "/rooms/GONE/leave/", ""):                                       (401, 401, 404, 404, 404, 404, 404),
+    ("POST", "/rooms/DEN/leave/", "x=1"):                                    (401, 401, 404, 302, 404, 302, 404),
+    ("POST", "/rooms/HALL/leave/", "x=1"):                                   (401, 401, 302, 302, 302, 302, 302),
+    ("POST", "/rooms/GONE/leave/", "x=1"):                                   (401, 401, 404, 404, 404, 404, 404),
+    ("GET", "/rooms/DEN/delete/", ""):                                       (401, 401, 404, 200, 404, 403, 404),
+    ("GET", "/rooms/HALL/delete/", ""):                                      (401, 401, 403, 200, 403, 403, 200),
+    ("GET", "/rooms/GONE/delete/", ""):                                      (401, 401, 404, 404, 404, 404, 404),
+    ("POST", "/rooms/DEN/delete/", "x=1"):                                   (401, 401, 404, 302, 404, 403, 404),
+    ("POST", "/rooms/HALL/delete/", "x=1"):                                  (401, 401, 403, 302, 403, 403, 302),
+    ("POST", "/rooms/GONE/delete/", "x=1"):                                  (401, 401, 404, 404, 404, 404, 404),
     ("GET", "/announcements/", ""):                                          (401, 401, 200, 200, 200, 200, 200),
     ("POST", "/announcements/", "title=Closed&level=info"):                  (401, 401, 403, 403, 403, 302, 302),
     ("GET", "/announcements/PUBLIC/edit/", ""):                              (401, 401, 404, 404, 404, 200, 200),
@@ -159,6 +249,9 @@ PAGES: Final[dict[tuple[str, str, str], tuple[int, ...]]] = {
     ("GET", "/admin/hub_notifications/announcement/", ""):                   (401, 401, 401, 401, 403, 200, 200),
     ("GET", "/admin/hub_notifications/announcement/PUBLIC/change/", ""):     (401, 401, 401, 401, 403, 200, 200),
     ("GET", "/admin/hub_notifications/announcement/TEAMS/change/", ""):      (401, 401, 401, 401, 403, 302, 200),
+    ("GET", "/admin/hub_chat/room/", ""):                                    (401, 401, 401, 401, 403, 403, 200),
+    ("GET", "/admin/hub_chat/room/DEN/change/", ""):                         (401, 401, 401, 401, 403, 403, 200),
+    ("GET", "/admin/hub_chat/room/DEN/delete/", ""):                         (401, 401, 401, 401, 403, 403, 200),
     ("GET", "/admin/password_change/", ""):                                  (302, 302, 302, 302, 302, 302, 302),
 }  # fmt: skip
 
@@ -189,6 +282,8 @@ def words(alice: User, bob: User, charlie: User, admin: User, settings: Any) -> 
     jobs.claim(failed.pk, 1, 60)
     jobs.finish(failed.pk, 1, State.FAILED, quiet=True)
     script = external.start(alice, "Backup")
+    den = rooms.create(alice, "closed", "Den", members=[bob])
+    said, _is_new = messages.post(alice, den.pk, uuid.uuid4(), "hello")
     with files.result(script, "report.csv", "text/csv") as report:
         report.write("a,b")
     return {
@@ -203,6 +298,10 @@ def words(alice: User, bob: User, charlie: User, admin: User, settings: Any) -> 
         "FAILED": str(failed.pk),
         "NOJOB": "0f8fad5b-d9cb-469f-a165-70867728950e",
         "FILE": str(report.file.pk),
+        "DEN": str(den.pk),
+        "HALL": str(rooms.create(alice, "open", "Hall", members=[bob]).pk),
+        "PAIR": str(rooms.direct(alice, [bob])[0].pk),
+        "SAID": str(said.pk),
         "SESSION": str(SignIn.objects.get(user=alice).pk),
     }
 
@@ -259,14 +358,16 @@ def test_the_api(words: dict[str, str], alice: User, admin: User) -> None:
     assert found == API
 
 
-def test_the_pages(words: dict[str, str]) -> None:
+@pytest.mark.parametrize("area", sorted({path.split("/")[1] for _, path, _ in PAGES}))
+def test_the_pages(words: dict[str, str], area: str) -> None:
     form = "application/x-www-form-urlencoded"
+    wanted = {asked: who for asked, who in PAGES.items() if asked[1].split("/")[1] == area}
     clients = browsers(ROLES)
     found = {
         asked: tuple(ask(client, words, asked, form) for client in clients.values())
-        for asked in PAGES
+        for asked in wanted
     }
-    assert found == PAGES
+    assert found == wanted
 
 
 def test_no_page_is_forgotten(words: dict[str, str]) -> None:

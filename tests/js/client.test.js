@@ -412,6 +412,66 @@ test("subscribes by frame, counts who asked, and asks again on the next connecti
   assert.equal(hub.cursor, "e1~user.7:0");
 });
 
+test("a page counts as absent from a topic only while everybody in it who asked says so", async () => {
+  const said = () => last().asked.map(({ op, topic, present }) => ({ op, topic, present }));
+  hub.subscribe("room.1", null, { present: false });
+  hub.start({ cursor: "e1~user.7:0", topics: ["room.2"] });
+  assert.equal(last().address.searchParams.get("topics"), "room.1,room.2");
+  assert.equal(last().address.searchParams.get("absent"), "room.1");
+  last().welcomes({ "user.7": 0, "room.1": 0, "room.2": 0 });
+  hub.subscribe("room.1");
+  hub.subscribe("room.1");
+  assert.deepEqual(said(), [{ op: "subscribe", topic: "room.1", present: true }]);
+  hub.unsubscribe("room.1");
+  hub.subscribe("room.2", null, { present: false });
+  assert.equal(last().asked.length, 1);
+  hub.unsubscribe("room.1");
+  assert.deepEqual(said()[1], { op: "subscribe", topic: "room.1", present: false });
+  hub.unsubscribe("room.2");
+  assert.deepEqual(said()[2], { op: "subscribe", topic: "room.2", present: false });
+  hub.subscribe("room.3", null, { present: false });
+  assert.deepEqual(said()[3], { op: "subscribe", topic: "room.3", present: false });
+  last().ends(1006);
+  hub.subscribe("room.3");
+  await pass(1);
+  assert.equal(last().address.searchParams.get("absent"), "room.1,room.2");
+  hub.subscribe("room.1");
+  last().welcomes({ "user.7": 0, "room.1": 0, "room.2": 0, "room.3": 0 });
+  assert.deepEqual(said(), [{ op: "subscribe", topic: "room.1", present: true }]);
+  hub.unsubscribe("room.2", { present: false });
+  assert.deepEqual(last().asked[1].op, "unsubscribe");
+});
+
+test("turning to a room that is served already repeats nothing and asks for no position", () => {
+  hub.start({ cursor: "e1~user.7:0" });
+  last().welcomes({ "user.7": 0 });
+  hub.subscribe("room.1", "e1~room.1:3", { present: false });
+  hub.subscribe("room.1", "e1~room.1:5");
+  const [first, second] = last().asked;
+  assert.deepEqual(first, {
+    op: "subscribe",
+    topic: "room.1",
+    cursor: 3,
+    present: false,
+    ref: first.ref,
+  });
+  assert.deepEqual(second, { op: "subscribe", topic: "room.1", present: true, ref: second.ref });
+});
+
+test("what matters only now is said while the socket is live, else not at all", async () => {
+  hub.say({ op: "typing", topic: "room.1" });
+  hub.start({ cursor: "e1~user.7:0" });
+  hub.say({ op: "typing", topic: "room.1" });
+  last().welcomes({ "user.7": 0 });
+  assert.deepEqual(last().asked, []);
+  hub.say({ op: "typing", topic: "room.1" });
+  assert.deepEqual(last().asked, [{ op: "typing", topic: "room.1" }]);
+  last().ends(4000);
+  hub.say({ op: "typing", topic: "room.1" });
+  assert.equal(last().asked.length, 1);
+  assert.deepEqual([hub.state, hub.code], ["stopped", 4000]);
+});
+
 test("what is subscribed while a connection opens is asked for after its welcome", () => {
   hub.start({ cursor: "e1~user.7:0" });
   hub.subscribe("job.1", "e1~job.1:3");
@@ -883,6 +943,25 @@ test("a topic that a new epoch says nothing about is reset", () => {
     ],
   );
   assert.equal(hub.cursor, "e2~user.7:2");
+});
+
+test("by HTTP, too, the last event of a room is heard before the room is lost", async () => {
+  const order = [];
+  const polling = new Hub(world, { ladder: ["poll"], alone: true });
+  polling.on("event", ({ type }) => order.push(type));
+  polling.on("revoked", ({ topic }) => order.push(topic));
+  answers = () =>
+    Promise.resolve(
+      answer({
+        events: [{ ...event("room.1", 4), type: "room.deleted" }],
+        revoked: ["room.1"],
+        cursor: "e1~room.1:4",
+      }),
+    );
+  polling.start({ cursor: "e1~room.1:3", topics: ["room.1"] });
+  await settle();
+  assert.deepEqual(order, ["room.deleted", "room.1"]);
+  polling.stop();
 });
 
 test("an answer that leaves out its empty lists is as good", async () => {

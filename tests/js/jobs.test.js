@@ -211,3 +211,81 @@ test("lines that are kept no more are not asked for again and again", () => {
   log.take(log.older(), []);
   assert.equal(log.older(), null);
 });
+
+test("lines that come while somebody reads further up are counted, shown or not", () => {
+  const log = new LogBook(lines(1, 10), 10);
+  log.hear(said(11, 15), false);
+  assert.equal(log.unseen, 5);
+  assert.equal(log.below, 0);
+  log.hear({ attempt: 1, n: 16, next: 23 }, false);
+  assert.equal(log.unseen, 12);
+  const gap = log.missing();
+  log.take(gap, answer(gap, 22));
+  assert.equal(log.unseen, 12);
+  log.see();
+  assert.equal(log.unseen, 0);
+});
+
+// The log's element, on a page of plain objects.
+
+const place = () => {
+  const element = new EventTarget();
+  element.children = [];
+  element.append = (...more) => element.children.push(...more);
+  element.replaceChildren = (...all) => {
+    element.children = all;
+  };
+  element.querySelectorAll = () => element.children;
+  element.dataset = {};
+  return element;
+};
+
+async function logElement() {
+  let made;
+  globalThis.HTMLElement ??= class extends EventTarget {};
+  globalThis.customElements ??= {
+    define: (_, element) => {
+      made = element;
+    },
+  };
+  globalThis.document.createElement = place;
+  await import("../../web/static/hub/elements/hub-log.js");
+  return made;
+}
+
+test("a fetch that fails is tried again by the clock, and never where the log is gone", async (t) => {
+  const Log = await logElement();
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const statuses = [503, 503, 404];
+  let asked = 0;
+  t.mock.method(globalThis, "fetch", async () => {
+    asked += 1;
+    return new Response("{}", { status: statuses[asked - 1] ?? 500 });
+  });
+  const places = {
+    ".log": place(),
+    '[data-slot="jump"]': place(),
+    '[data-slot="jump-word"]': place(),
+  };
+  const log = new Log();
+  log.dataset = { id: "x", head: "0" };
+  log.isConnected = true;
+  log.querySelector = (selector) => places[selector];
+  log.connectedCallback();
+  const settle = () => new Promise((done) => setImmediate(done));
+  log.learn(5);
+  await settle();
+  assert.equal(asked, 1);
+  log.learn(6);
+  log.hear({ attempt: 1, n: 7, next: 9 });
+  await settle();
+  assert.equal(asked, 1);
+  for (const expected of [2, 3, 3, 3]) {
+    t.mock.timers.tick(2000);
+    await settle();
+    assert.equal(asked, expected);
+  }
+  log.learn(20);
+  await settle();
+  assert.equal(asked, 3);
+});

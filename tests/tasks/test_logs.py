@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import orjson
 import pytest
 
+from events.publishing import MAX_DATA
 from tasks import jobs, logs
 from tasks.models import Job, LogChunk, State
 
@@ -64,3 +66,20 @@ def test_a_log_ends_where_it_is_full_and_says_so(job, monkeypatch):
     logs.append(job.pk, 1, "123456789\n123456789\n123456789")
     logs.append(job.pk, 1, "more")
     assert [text for _, text in texts(job)] == ["123456789", "123456789", logs.CUT]
+
+
+@pytest.mark.parametrize(
+    ("line", "count", "is_said"),
+    [
+        ("x" * 99, 300, True),
+        ("가" * 99, 100, True),
+        ("가" * 99, 150, False),
+        ('"' * 99, 200, False),
+    ],
+)
+def test_lines_are_whispered_while_their_bytes_fit_an_event(job, monkeypatch, line, count, is_said):
+    said = []
+    monkeypatch.setattr(logs, "whisper", lambda _topic, _type, data: said.append(data))
+    logs.append(job.pk, 1, "\n".join([line] * count))
+    assert [len(data.get("lines", [])) for data in said] == [count if is_said else 0]
+    assert len(orjson.dumps(said[0])) <= MAX_DATA

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group
 
+from chat import marks, messages, rooms
+from chat.models import Involvement, Room
 from events import log, publish, topics
 from notifications import announcements, notify
 from tasks import jobs
 from tasks.models import Attempt, Job, Outage, State
-from web import dashboard
+from web import dashboard, my_rooms
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -66,7 +69,16 @@ def test_the_api_answers_the_same(client, alice):
     client.force_login(alice)
     answer = client.get("/api/v1/dashboard").json()
     page = client.get("/").context["snapshot"]
-    for part in ("activity", "announcements", "unread", "needs_me", "topics", "cursor", "jobs"):
+    for part in (
+        "activity",
+        "announcements",
+        "unread",
+        "needs_me",
+        "topics",
+        "cursor",
+        "jobs",
+        "rooms",
+    ):
         assert answer[part] == page[part]
 
 
@@ -240,3 +252,101 @@ def test_the_day_of_the_api_is_the_persons_too(client, alice):
         == client.get("/").context["snapshot"]["jobs"]["today"][0]["at"]
     )
     assert len(answer["jobs"]["today"]) in {12, 13}
+
+
+# Rooms.
+
+
+def say(user: Any, room: Room, body: str = "Hello") -> int:
+    return messages.post(user, room.pk, uuid.uuid4(), body)[0].pk
+
+
+def news(user: Any) -> dict[int, tuple[int, int]]:
+    shown = my_rooms.with_news(dashboard.snapshot(user)["rooms"])
+    return {room["id"]: (room["unread"], room["mentions"]) for room in shown}
+
+
+def test_rooms_with_news_are_shown_those_that_say_something_to_me_first(client, alice, bob):
+    loud, named, muted, calm = (
+        rooms.create(bob, "closed", name, members=[alice])
+        for name in ("Loud", "Named", "Muted", "Calm")
+    )
+    direct, _is_new = rooms.direct(bob, [alice])
+    for room in (direct, loud, loud, muted, calm):
+        say(bob, room)
+    say(bob, named, "@alice?")
+    say(alice, calm, "I see")
+    marks.read_messages(alice, calm.pk, 2**60)
+    rooms.involve(muted, alice, Involvement.NOTHING)
+    client.force_login(alice)
+    shown = client.get("/").context["rooms_with_news"]
+    assert [room["title"] for room in shown] == ["Named", "bob", "Loud"]
+    assert [(room["unread"], room["mentions"]) for room in shown] == [(1, 1), (1, 0), (2, 0)]
+
+
+def apply_to_rooms(shown: list[dict[str, Any]], user: Any, events: list[Any]) -> dict[int, Any]:
+    """What `rooms.js` makes of a snapshot and events: `{room: (unread, mentions)}`. It asks the hub for new rooms."""
+    known = {room["id"]: dict(room) for room in shown}
+    own = topics.user(user.pk)
+    for event in sorted(events, key=lambda event: event.at):
+        data = event.data
+        if event.topic == own and event.type == "room.added":
+            room = Room.objects.filter(pk=data["id"], deleted_at=None).first()
+            if room is not None:
+                known[room.pk] = rooms.item(room, user)
+        elif event.topic == own and event.type == "room.removed":
+            known.pop(data["id"], None)
+        elif event.topic == own and event.type in {"room.read", "room.involved"}:
+            known.get(data["id"], {}).update(data)
+        elif event.topic.startswith("room.") and event.type.startswith("message."):
+            count(known.get(data["room"]), data, event.type, user.pk)
+    return {
+        pk: (room["unread"], room["mentions"])
+        for pk, room in known.items()
+        if room["unread"] and room["involvement"] != Involvement.NOTHING
+    }
+
+
+def count(room: dict[str, Any] | None, message: dict[str, Any], kind: str, me: int) -> None:
+    if room is None or message["author"]["id"] == me or message["id"] <= room["read_up_to"]:
+        return
+    is_new = kind == "message.created"
+    if is_new and message["id"] <= room["last_message"]:
+        return  # it was counted when the hub was asked
+    named = me in message.get("mentioned_before", [])
+    room["mentions"] += (me in message["mentions"]) - named
+    room["unread"] += is_new - message["deleted"]
+    room["last_message"] = max(room["last_message"], message["id"])
+
+
+def test_a_snapshot_and_the_events_after_it_are_a_fresh_snapshot_of_rooms(alice, bob):
+    here, there, quiet = (
+        rooms.create(bob, "closed", name, members=[alice]) for name in ("Here", "There", "Quiet")
+    )
+    direct, _is_new = rooms.direct(bob, [alice])
+    for room in (here, there, quiet, direct):
+        say(bob, room)
+    first, named = say(bob, here), say(bob, here, "@alice")
+    acts: list[Callable[[], Any]] = [
+        lambda: say(bob, here, "@alice once more"),
+        lambda: say(alice, here, "Mine, @bob"),
+        lambda: messages.edit(bob, here.pk, first, "Now for @alice"),
+        lambda: messages.edit(bob, here.pk, first, "For nobody"),
+        lambda: messages.delete(bob, here.pk, named),
+        lambda: marks.read_messages(alice, there.pk, 2**60),
+        lambda: say(bob, there, "After that"),
+        lambda: marks.read_messages(alice, here.pk, first),
+        lambda: rooms.edit(there, bob, archived=True),
+        lambda: rooms.involve(quiet, alice, Involvement.NOTHING),
+        lambda: say(bob, quiet),
+        lambda: rooms.involve(quiet, alice, Involvement.EVERYTHING),
+        lambda: rooms.remove(here, alice, by=bob),
+        lambda: say(bob, here, "Behind her back, @alice"),
+        lambda: rooms.invite(here, [alice], by=bob),
+        lambda: rooms.delete(quiet),
+        lambda: say(bob, rooms.create(bob, "open", "New", members=[alice])),
+    ]
+    for act in acts:
+        before = dashboard.snapshot(alice)
+        act()
+        assert apply_to_rooms(before["rooms"], alice, events_after(before)) == news(alice)

@@ -9,6 +9,7 @@ from django.test import Client
 
 from notifications.models import Notification
 from tasks import files, jobs, logs, tracking
+from tasks.errors import NoSuchJob
 from tasks.models import File, Job, Outage, State
 from tests.shop.tasks import stocktake
 
@@ -90,6 +91,10 @@ def test_nonsense_in_the_address_is_no_error(as_alice, alice, nonsense):
         assert as_alice.get("/jobs/", {name: nonsense}).status_code == 200
 
 
+def test_no_zero_byte_reaches_the_database(as_alice):
+    assert as_alice.get("/jobs/", {"kind": "exter\x00nal"}).context["kind"] == "external"
+
+
 def test_older_pages_are_a_link_away_and_keep_the_filter(as_alice, alice):
     for at in range(jobs.PAGE + 3):
         queued(alice, f"Job {at}")
@@ -162,6 +167,27 @@ def test_a_failed_job_shows_its_error_and_can_be_tried_again(as_alice, alice):
     assert (again.state, again.attempt) == (State.QUEUED, 2)
     said = as_alice.get(f"/jobs/{job.pk}/")
     assert [attempt["number"] for attempt in said.context["attempts"]] == [2, 1]
+
+
+def test_a_cancelled_job_says_so_and_not_that_it_failed(as_alice, alice):
+    job = ended(alice, State.CANCELLED, error="Stopped by hand")
+    said = text(as_alice, f"/jobs/{job.pk}/")
+    assert '<h2 id="job-error-title" data-slot="error-title">Cancelled</h2>' in said
+    assert '<p data-slot="error-last">Stopped by hand</p>' in said
+    assert "The job failed" not in said
+    assert "notice-error" not in said
+
+
+@pytest.mark.parametrize(("verb", "module"), [("cancel", jobs), ("retry", tracking)])
+def test_a_job_that_goes_while_it_is_steered_is_not_there(
+    as_alice, alice, monkeypatch, verb, module
+):
+    def gone(*_: Any) -> None:
+        raise NoSuchJob
+
+    job = ended(alice, State.FAILED)
+    monkeypatch.setattr(module, verb, gone)
+    assert as_alice.post(f"/jobs/{job.pk}/{verb}/").status_code == 404
 
 
 def test_what_can_not_be_tried_again_says_why(as_alice, alice):

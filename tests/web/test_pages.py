@@ -17,6 +17,11 @@ PAGES = [
     "/announcements/",
     "/jobs/",
     "/jobs/start/tests.shop.tasks.stocktake/",
+    "/rooms/",
+    "/rooms/new/",
+    "/rooms/direct/",
+    "/rooms/search/",
+    "/rooms/search/?q=hello",
     "/settings/",
     "/accounts/password/change/",
     "/accounts/password/change/done/",
@@ -56,7 +61,7 @@ def test_shows_every_page(as_alice, page, language):
     assert "<i>Friday" not in text
 
 
-@pytest.mark.parametrize("page", [*PAGES[:8], "/connection/"])
+@pytest.mark.parametrize("page", [*PAGES[:13], "/connection/"])
 def test_answers_head_as_it_answers_get(as_alice, page):
     answer = as_alice.head(page)
     assert (answer.status_code, answer.content) == (200, b"")

@@ -40,7 +40,7 @@ export class Hub {
   #delivery = null;
   #user = null; // whose page this is, as text
   #learnt = []; // cursors that were given before the start
-  #wanted = new Map(); // topic -> how many asked for it
+  #wanted = new Map(); // topic -> {present, absent}: how many asked for it each way
   #implied = new Set(); // topics that are served without being asked for
 
   #state = "stopped";
@@ -48,7 +48,9 @@ export class Hub {
   #stalledTimer;
   #code = null;
 
-  #link = null; // the connection in use or being opened: {kind, rung, asked, connection, ready, heard, silence}
+  // The connection in use or being opened: {kind, rung, asked, connection, ready, heard, silence}; `asked` is
+  // topic -> whether the server was told that this page is present there.
+  #link = null;
   #candidate = null; // a better one being tried beside it
   #rung = 0;
   #failures = 0; // of this rung, in a row
@@ -115,7 +117,7 @@ export class Hub {
       lost: (reset) => this.#tell("reset", reset),
     });
     for (const text of this.#learnt.splice(0)) this.#delivery.learn(text);
-    for (const topic of topics) this.#wanted.set(topic, (this.#wanted.get(topic) ?? 0) + 1);
+    for (const topic of topics) this.#want(topic, true);
     this.#watchThePage();
     this.#connect();
   }
@@ -134,43 +136,61 @@ export class Hub {
     return () => listeners.delete(listener);
   }
 
-  /** Several may ask for a topic; it is served until each has unsubscribed. `cursor`: of the snapshot shown. */
-  subscribe(topic, cursor = null) {
-    const count = this.#wanted.get(topic) ?? 0;
-    this.#wanted.set(topic, count + 1);
+  /**
+   * Several may ask for a topic; it is served until each has unsubscribed. `cursor`: of the snapshot shown. Who is not
+   * `present` only listens: a page is shown as being in a room unless all its parts that ask for the room say so.
+   */
+  subscribe(topic, cursor = null, { present = true } = {}) {
+    this.#want(topic, present);
     if (cursor && this.#delivery) this.#delivery.learn(cursor);
     else if (cursor) this.#learnt.push(cursor);
     // Before `welcome` nothing is asked: #ready asks for what the address did not.
     if (this.#state === "live") this.#askFor(topic);
   }
 
+  #want(topic, present) {
+    const asked = this.#wanted.get(topic) ?? { present: 0, absent: 0 };
+    asked[present ? "present" : "absent"] += 1;
+    this.#wanted.set(topic, asked);
+  }
+
+  #isPresent(topic) {
+    return this.#wanted.get(topic).present > 0;
+  }
+
   async #askFor(topic) {
     const link = this.#link;
-    if (link.asked.has(topic) || this.#implied.has(topic)) return;
+    const present = this.#isPresent(topic);
+    const isServed = link.asked.has(topic);
+    if (link.asked.get(topic) === present || this.#implied.has(topic)) return;
     if (!link.connection.send) {
-      this.#reopenSoon();
+      if (!isServed) this.#reopenSoon(); // over HTTP nobody is present in a room
       return;
     }
-    link.asked.add(topic);
-    const cursor = this.#delivery.position(topic);
+    link.asked.set(topic, present);
+    const cursor = isServed ? undefined : this.#delivery.position(topic);
+    const frame = { op: "subscribe", topic, ...(cursor !== undefined && { cursor }) };
+    if (isServed || !present) frame.present = present;
     try {
-      await this.#send(
-        { op: "subscribe", topic, ...(cursor !== undefined && { cursor }) },
-        (reply) => this.#delivery.begin(topic, reply.offset),
-      );
+      await this.#send(frame, (reply) => this.#delivery.begin(topic, reply.offset));
     } catch (error) {
       if (error.code === "forbidden") this.#revoked({ topic });
       else if (error.code !== "offline") this.#return(); // offline: the next connection asks for it
     }
   }
 
-  unsubscribe(topic) {
-    const count = this.#wanted.get(topic) ?? 0;
-    if (count > 1) {
-      this.#wanted.set(topic, count - 1);
+  /** The end of one `subscribe`, `present` as it was there. */
+  unsubscribe(topic, { present = true } = {}) {
+    const asked = this.#wanted.get(topic);
+    if (!asked) return;
+    if (present ? asked.present > 0 : asked.absent === 0) asked.present -= 1;
+    else asked.absent -= 1;
+    if (asked.present > 0 || asked.absent > 0) {
+      if (this.#state === "live") this.#askFor(topic);
       return;
     }
-    if (!this.#wanted.delete(topic) || this.#implied.has(topic)) return;
+    this.#wanted.delete(topic);
+    if (this.#implied.has(topic)) return;
     this.#delivery?.forget(topic);
     if (this.#state !== "live") return;
     this.#link.asked.delete(topic);
@@ -181,6 +201,11 @@ export class Hub {
   /** A frame with a reply (PROTOCOL §3), over the WebSocket only; rejects with RequestError. */
   request(frame) {
     return this.#send(frame);
+  }
+
+  /** A frame without a reply that matters only now: said while the WebSocket is live, else not at all. */
+  say(frame) {
+    if (this.#state === "live") this.#link.connection.send?.(frame);
   }
 
   /** Keep the topic's events until its snapshot is there: call it in a listener of "reset". */
@@ -257,7 +282,7 @@ export class Hub {
   }
 
   #newLink(kind, rung = this.#rung) {
-    const asked = new Set(this.#wanted.keys());
+    const asked = new Map([...this.#wanted.keys()].map((name) => [name, this.#isPresent(name)]));
     return { kind, rung, asked, connection: null, ready: false, heard: Date.now(), silence: null };
   }
 
@@ -265,6 +290,7 @@ export class Hub {
     return {
       cursor: () => this.#delivery.cursor,
       wanted: () => [...this.#wanted.keys()],
+      absent: () => [...this.#wanted.keys()].filter((topic) => !this.#isPresent(topic)),
       known: () => this.topics,
       every: this.#world.hidden() && !this.#options.alone ? HIDDEN_PAUSE : undefined,
       path: this.#options.path,
@@ -567,8 +593,7 @@ export class Hub {
   }
 
   #sendVisible() {
-    if (this.#state !== "live") return;
-    this.#link.connection.send?.({ op: "visible", value: !this.#world.hidden() });
+    this.say({ op: "visible", value: !this.#world.hidden() });
   }
 
   #setState(state) {

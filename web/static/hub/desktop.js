@@ -5,6 +5,8 @@
 
 import { hub } from "./client.js";
 import { safeLink } from "./dom.js";
+import { heading, isHeard, plain } from "./roomnews.js";
+import { onMessage } from "./rooms.js";
 import { fillIn, ngettext } from "./words.js";
 
 const SWITCH = "hub.browser-notifications"; // in localStorage: "on" or "off", for this browser
@@ -25,13 +27,48 @@ export const isOn = () =>
 export const turn = (on) => localStorage.setItem(SWITCH, on ? "on" : "off");
 
 let letGo = null; // of the lock, while visible
-let late = []; // what came with the night's others
+
+/** What came with the night's others: one is shown as it is, several as a count. */
+class Late {
+  #items = [];
+  #show;
+  #name;
+
+  /** `show(items)`; `name` tells this kind of news from others. */
+  constructor(name, show) {
+    this.#name = name;
+    this.#show = show;
+  }
+
+  add(item) {
+    if (!this.#items.length) setTimeout(() => this.#offer(), GATHER);
+    this.#items.push(item);
+  }
+
+  #offer() {
+    const items = this.#items;
+    this.#items = [];
+    if (document.hidden) offer(this.#name(items), () => this.#show(items));
+  }
+}
+
+const lateNotes = new Late(
+  (items) => (items.length === 1 ? `hub-${items[0].id}` : "hub-late"),
+  (items) => (items.length === 1 ? show(items[0]) : showLate(items.length)),
+);
+const lateMessages = new Late(
+  () => "hub-rooms-late",
+  (items) => (items.length === 1 ? showMessage(...items[0]) : showLateMessages(items.length)),
+);
 
 if (isPossible()) {
   holdWhileVisible();
   document.addEventListener("visibilitychange", holdWhileVisible);
   hub.on("event", ({ type, data }) => {
     if (type === "notification.created" && document.hidden && isOn()) arrived(data);
+  });
+  onMessage((room, message) => {
+    if (document.hidden && isOn() && isHeard(room, message)) said(room, message);
   });
 }
 
@@ -44,21 +81,16 @@ export function turnOffIfUnsupported() {
   }
 }
 
+const isFresh = ({ at }) => Date.now() - Date.parse(at) < FRESH;
+
 function arrived(item) {
-  if (Date.now() - Date.parse(item.at) < FRESH) {
-    offer(`hub-${item.id}`, () => show(item));
-    return;
-  }
-  if (!late.length) setTimeout(offerLate, GATHER);
-  late.push(item);
+  if (isFresh(item)) offer(`hub-${item.id}`, () => show(item));
+  else lateNotes.add(item);
 }
 
-function offerLate() {
-  const items = late;
-  late = [];
-  if (!document.hidden) return;
-  if (items.length === 1) offer(`hub-${items[0].id}`, () => show(items[0]));
-  else offer("hub-late", () => showLate(items.length));
+function said(room, message) {
+  if (isFresh(message)) offer(`hub-message-${message.id}`, () => showMessage(room, message));
+  else lateMessages.add([room, message]);
 }
 
 function holdWhileVisible() {
@@ -95,6 +127,19 @@ function showLate(count) {
     },
   );
   put(title, { tag: "hub-late" }, "/inbox/");
+}
+
+/** One for each room: what is said later takes its place. */
+function showMessage(room, message) {
+  const options = { body: plain(message), tag: `hub-room-${room.id}` };
+  put(heading(room, message), options, `/rooms/${room.id}/at/${message.id}/`);
+}
+
+function showLateMessages(count) {
+  const title = fillIn(ngettext("%(count)d new message", "%(count)d new messages", count), {
+    count,
+  });
+  put(title, { tag: "hub-rooms-late" }, "/rooms/");
 }
 
 function put(title, options, address) {

@@ -10,10 +10,12 @@ export class LogBook {
   #lines; // {n, attempt, text}, by number
   #head; // the highest number known to exist
   #isWhole = false; // nothing is kept above the first line
+  #seen; // the last number that was shown to somebody at the end
 
   constructor(lines = [], head = 0) {
     this.#lines = [...lines];
     this.#head = Math.max(head, this.last);
+    this.#seen = this.last;
   }
 
   get lines() {
@@ -35,6 +37,16 @@ export class LogBook {
   /** Lines that stand below what is shown. */
   get below() {
     return this.#head - this.last;
+  }
+
+  /** Somebody is at the end of what is shown. */
+  see() {
+    this.#seen = Math.max(this.#seen, this.last);
+  }
+
+  /** Lines that have come since, in the page or not. */
+  get unseen() {
+    return Math.max(0, this.#head - this.#seen);
   }
 
   learn(head) {

@@ -13,6 +13,8 @@ import "./elements/hub-edit.js";
 import "./elements/hub-activity.js";
 import "./elements/hub-jobs-count.js";
 import "./elements/hub-jobs.js";
+import "./elements/hub-rooms-count.js";
+import "./elements/hub-rooms-news.js";
 import "./elements/hub-log.js";
 import "./elements/hub-job.js";
 import "./elements/hub-start.js";

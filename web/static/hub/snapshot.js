@@ -37,7 +37,8 @@ export function refreshAll() {
 const { topics = "" } = document.body.dataset;
 const named = topics.split(",").filter(Boolean);
 
-const isOurs = (topic) => topic.startsWith("team.") || named.includes(topic);
+/** Whether `GET /api/v1/dashboard` shows the topic: those of rooms and jobs have snapshots of their own. */
+export const isOurs = (topic) => topic.startsWith("team.") || named.includes(topic);
 
 hub.on("reset", ({ topic }) => {
   if (!isOurs(topic)) return;

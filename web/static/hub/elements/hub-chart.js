@@ -1,5 +1,5 @@
 import { hub } from "../client.js";
-import { onSnapshot } from "../snapshot.js";
+import { isOurs, onSnapshot } from "../snapshot.js";
 import uPlot from "../vendor/uPlot/uPlot.js";
 import { clock } from "../when.js";
 
@@ -24,7 +24,8 @@ class HubChart extends HTMLElement {
   connectedCallback() {
     this.#load(JSON.parse(document.querySelector("#snapshot").textContent).per_minute);
     this.#offs = [
-      hub.on("event", ({ at }) => {
+      hub.on("event", ({ topic, at }) => {
+        if (!isOurs(topic)) return;
         const minute = Math.floor(Date.parse(at) / 60_000);
         this.#counts.set(minute, (this.#counts.get(minute) ?? 0) + 1);
         this.#drawSoon();

@@ -11,6 +11,7 @@ import {
   setBar,
   setState,
   show,
+  stateWord,
   took,
 } from "../jobview.js";
 import { Pace } from "../pace.js";
@@ -113,6 +114,7 @@ class HubJob extends HTMLElement {
     this.#attempts = [tried, ...this.#attempts.filter((other) => other.number !== number)];
     this.#attempts.sort((one, other) => other.number - one.number);
     this.#show();
+    if (job.log_lines > 0) show(this, "log-part", true);
     if (!isLive(job.state)) this.#log().learn(job.log_lines ?? 0);
   }
 
@@ -219,8 +221,13 @@ class HubJob extends HTMLElement {
     const { state, error, summary } = this.#job;
     const isLost = state === "lost";
     show(this, "error-part", Boolean(error) || isLost);
-    const title = isLost ? gettext("The job was lost") : gettext("The job failed");
+    const isCancelled = state === "cancelled";
+    let title = isLost ? gettext("The job was lost") : gettext("The job failed");
+    if (isCancelled) title = stateWord(state);
     say(this, "error-title", title);
+    const notice = slot(this, "error-notice");
+    notice.classList.toggle("notice-error", !isCancelled);
+    notice.querySelector("use").setAttribute("href", isCancelled ? "#i-info" : "#i-error");
     say(this, "error-last", lastLine(error));
     show(this, "lost", isLost);
     const trace = slot(this, "trace");

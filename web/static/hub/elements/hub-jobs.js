@@ -79,6 +79,7 @@ class HubJobs extends HTMLElement {
       if (this.dataset.whose === "all") this.#refresh();
       return;
     }
+    if (this.#fetching) this.#asked += 1; // what is on its way may be older
     const row = this.#row(data.id);
     const isNew = data.state === "queued" && data.attempt === 1;
     if (row && this.#fits(data)) this.#fill(row, data);

@@ -2,6 +2,7 @@ const PLACES = {
   KeyD: "/",
   KeyI: "/inbox/",
   KeyJ: "/jobs/",
+  KeyR: "/rooms/",
   KeyA: "/announcements/",
   KeyS: "/settings/",
 };

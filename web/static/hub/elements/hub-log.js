@@ -16,6 +16,8 @@ class HubLog extends HTMLElement {
   #book;
   #isFollowing = true;
   #fetching = false;
+  #timer; // of the catch-up after a fetch that failed
+  #isOver = false; // the log is gone, or no longer theirs to read
   #frame;
 
   connectedCallback() {
@@ -35,6 +37,8 @@ class HubLog extends HTMLElement {
   disconnectedCallback() {
     this.#frame.removeEventListener("scroll", this.#scrolled);
     slot(this, "jump").removeEventListener("click", this.#jump);
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
   }
 
   get isEmpty() {
@@ -65,7 +69,7 @@ class HubLog extends HTMLElement {
 
   /** One at a time; goes on while there is something to fetch. */
   async #fetch(plan) {
-    if (this.#fetching) return;
+    if (this.#fetching || this.#timer || this.#isOver) return;
     this.#fetching = true;
     try {
       for (let wanted = plan(); wanted && this.isConnected; wanted = plan()) {
@@ -73,13 +77,21 @@ class HubLog extends HTMLElement {
         this.#show(wanted.how, this.#book.take(wanted, items));
         if (wanted.how === "prepend") break; // the next page is for whoever goes on reading up
       }
-    } catch {
-      setTimeout(() => this.#catchUp(), AGAIN);
+    } catch (error) {
+      this.#fetching = false;
+      this.#isOver = error.status === 404 || error.status === 403;
+      if (!this.#isOver && this.isConnected) this.#timer = setTimeout(this.#tryAgain, AGAIN);
+      return;
     }
     this.#fetching = false;
     this.#showJump();
     if (this.#isFollowing && this.#book.below) this.#fetch(() => this.#book.missing());
   }
+
+  #tryAgain = () => {
+    this.#timer = undefined;
+    this.#catchUp();
+  };
 
   /** All the lines of a plan; of long ones an answer brings fewer than were asked for. */
   async #page({ from, limit }) {
@@ -135,6 +147,7 @@ class HubLog extends HTMLElement {
     if (clientHeight === 0) return; // not in sight yet
     const below = scrollHeight - scrollTop - clientHeight;
     this.#isFollowing = below < NEAR && this.#book.below === 0;
+    if (this.#isFollowing) this.#book.see();
     if (scrollTop < AHEAD && !this.#isFollowing) this.#fetch(() => this.#book.older());
     else if (below < AHEAD && this.#book.below) this.#fetch(() => this.#newerOnce());
     this.#showJump();
@@ -155,14 +168,15 @@ class HubLog extends HTMLElement {
 
   #toEnd() {
     this.#frame.scrollTop = this.#frame.scrollHeight;
+    this.#book.see();
   }
 
   #showJump() {
     slot(this, "jump").hidden = this.#isFollowing;
-    const { below } = this.#book;
-    slot(this, "jump-word").textContent = below
-      ? fillIn(ngettext("%(count)s new line", "%(count)s new lines", below), {
-          count: number(below),
+    const { unseen } = this.#book;
+    slot(this, "jump-word").textContent = unseen
+      ? fillIn(ngettext("%(count)s new line", "%(count)s new lines", unseen), {
+          count: number(unseen),
         })
       : gettext("Jump to the newest");
   }

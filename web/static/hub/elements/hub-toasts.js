@@ -1,5 +1,7 @@
 import { hub } from "../client.js";
 import { safeLink } from "../dom.js";
+import { heading, isHeard, plain } from "../roomnews.js";
+import { isLookedAt, onMessage, onRooms, roomOf } from "../rooms.js";
 import { fillIn, gettext, ngettext } from "../words.js";
 
 const STAYS = 7000; // ms; longer while pointed at or focused; errors stay until they are closed
@@ -7,9 +9,10 @@ const MOST = 3; // at once; what comes beyond that is counted in one toast
 
 /** Says what arrived, without taking the focus: politely, errors at once. */
 class HubToasts extends HTMLElement {
-  #off;
+  #offs = [];
   #polite;
   #assertive;
+  #ofRooms = new Map(); // room -> its one toast, and how many messages it stands for
   #more = 0;
   #moreToast = null;
   #cameFrom = null; // what had the focus before a toast did
@@ -18,13 +21,17 @@ class HubToasts extends HTMLElement {
     this.#polite = this.#region("status");
     this.#assertive = this.#region("alert");
     this.replaceChildren(this.#assertive, this.#polite);
-    this.#off = hub.on("event", ({ type, data }) => {
-      if (type === "notification.created") this.#arrived(data);
-    });
+    this.#offs = [
+      hub.on("event", ({ type, data }) => {
+        if (type === "notification.created") this.#arrived(data);
+      }),
+      onMessage((room, message) => this.#said(room, message)),
+      onRooms(() => this.#read()),
+    ];
   }
 
   disconnectedCallback() {
-    this.#off();
+    for (const off of this.#offs) off();
   }
 
   /** A fault of something that was asked for here. */
@@ -38,6 +45,7 @@ class HubToasts extends HTMLElement {
 
   #arrived(item) {
     if (document.querySelector("hub-inbox") && !document.hidden) return; // it stands in the list already
+    if (isLookedAt(roomIn(item.url))) return;
     if (this.#polite.childElementCount < MOST && !this.#moreToast) {
       const href = safeLink(item.url) || `/inbox/${item.id}/`;
       this.#polite.append(this.#toast({ ...item, href }));
@@ -59,7 +67,38 @@ class HubToasts extends HTMLElement {
     }
   }
 
-  #toast({ title, body = "", level = "info", href = "" }, { gone, stays = false } = {}) {
+  /** One toast for each room, which says the last that was said. What does not fit, the badges say. */
+  #said(room, message) {
+    if (!isHeard(room, message) || isLookedAt(room.id) || isWall()) return;
+    const known = this.#ofRooms.get(room.id);
+    const count = (known?.count ?? 0) + 1;
+    if (!known && this.#polite.childElementCount >= MOST) return;
+    if (known?.toast.contains(document.activeElement)) {
+      known.count = count; // what has the focus stays
+      return;
+    }
+    const gone = () => this.#ofRooms.delete(room.id);
+    const words = { title: heading(room, message, count), body: plain(message) };
+    const href = `/rooms/${room.id}/at/${message.id}/`;
+    const toast = this.#toast({ ...words, href, mark: "rooms" }, { gone });
+    if (known) known.toast.replaceWith(toast);
+    else this.#polite.append(toast);
+    this.#ofRooms.set(room.id, { toast, count });
+  }
+
+  /** It was read elsewhere, or can't be read any more. */
+  #read() {
+    for (const [id, { toast }] of this.#ofRooms) {
+      if (roomOf(id)?.count.unread) continue;
+      this.#ofRooms.delete(id);
+      if (!toast.contains(document.activeElement)) toast.remove();
+    }
+  }
+
+  #toast(
+    { title, body = "", level = "info", mark: sign = level, href = "" },
+    { gone, stays = false } = {},
+  ) {
     const toast = document.createElement("div");
     toast.className = "toast";
     const words = document.createElement("div");
@@ -107,7 +146,7 @@ class HubToasts extends HTMLElement {
     close.addEventListener("click", leave);
     const mark = document.createElement("span");
     mark.className = `level level-${level}`;
-    mark.append(icon(level));
+    mark.append(icon(sign));
     toast.append(mark, words, close);
     wait();
     return toast;
@@ -128,6 +167,11 @@ class HubToasts extends HTMLElement {
     return region;
   }
 }
+
+/** A display that everybody looks at shows nobody's messages. */
+const isWall = () => document.querySelector(".wall") !== null;
+
+const roomIn = (url) => /^\/rooms\/(\d+)\//.exec(url ?? "")?.[1];
 
 function icon(name) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");

@@ -62,8 +62,8 @@ export async function topicsOf(world, query, { signal, on }) {
 /** Hand an answer on in the frames of the WebSocket, then what it covers. */
 export function spread(answer, on) {
   for (const reset of answer.resets ?? []) on.frame({ ...reset, op: "reset" });
-  for (const revoked of answer.revoked ?? []) on.frame({ ...asObject(revoked), op: "revoked" });
   for (const event of answer.events ?? []) on.frame({ ...event, op: "event" });
+  for (const revoked of answer.revoked ?? []) on.frame({ ...asObject(revoked), op: "revoked" });
   for (const whisper of answer.whispers ?? []) on.frame({ ...whisper, op: "whisper" });
   on.frame({ op: "heartbeat", cursor: answer.cursor });
   on.learn(answer.cursor);

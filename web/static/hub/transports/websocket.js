@@ -4,10 +4,10 @@ const PATIENCE = 8; // seconds from opening to `welcome`; some proxies swallow t
 
 /** One WebSocket. `on`: ready, frame, alive, end, traffic. */
 export function openWebSocket(world, query, on) {
-  const address = new URL(
-    addressOf(query.path, { cursor: query.cursor(), topics: query.wanted() }),
-    world.origin,
-  );
+  const asked = { cursor: query.cursor(), topics: query.wanted() };
+  const absent = query.absent();
+  if (absent.length > 0) asked.absent = absent.join(",");
+  const address = new URL(addressOf(query.path, asked), world.origin);
   address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
   const socket = new world.WebSocket(address.href);
   let over = false;

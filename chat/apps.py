@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class ChatConfig(AppConfig):
+    name = "chat"
+    label = "hub_chat"
+    verbose_name = _("Rooms")
+
+    def ready(self) -> None:
+        from accounts import audience, profiles  # noqa: PLC0415 - these need models, which are ready only now
+        from chat import rooms  # noqa: PLC0415
+
+        audience.register("room", rooms.readable, ended=rooms.ended)
+        profiles.register_me("rooms", rooms.totals)

@@ -1,0 +1,279 @@
+"""What is said in rooms: stored once, shown live, found again.
+
+A post holds its room's row, so ids, events and offsets of one room come in one and the same order.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from accounts import profiles
+from chat import rooms, text
+from chat.errors import InvalidChat, NoSuchMessage, NotAllowed, NotPossible
+from chat.models import Involvement, Kind, Membership, Mention, Message, Room
+from events import log, publish, topics
+from events.errors import EventTooLarge
+from notifications import inbox, notify
+from notifications.models import Notification
+
+POSTS: Final = "posts"
+POSTS_PER_MINUTE: Final = 300
+"""Of one person, by socket and API together; `POSTS` names what they share."""
+PAGE: Final = 50
+PAGE_MAX: Final = 200
+MENTIONED: Final = "room.mention"
+"""The kind of the notification that a mention makes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Newest first. `older` and `newer` are the `before` and `after` of the neighbouring pages, None at an end."""
+
+    messages: list[Message]
+    older: int | None
+    newer: int | None
+
+    @property
+    def items(self) -> list[dict[str, Any]]:
+        return items(self.messages)
+
+
+def page(
+    room: Room, *, before: int | None = None, after: int | None = None, limit: int = PAGE
+) -> Page:
+    """The newest messages, or those next to a message in one direction. Deleted ones are there, without their text."""
+    rows = Message.objects.filter(room=room)
+    if after is not None:
+        found = list(rows.filter(pk__gt=after).order_by("pk")[: limit + 1])
+        shown = found[:limit][::-1]
+        newer = shown[0].pk if len(found) > limit else None
+        return Page(shown, shown[-1].pk if shown and _is_there(rows, shown[-1].pk) else None, newer)
+    if before is not None:
+        rows = rows.filter(pk__lt=before)
+    found = list(rows.order_by("-pk")[: limit + 1])
+    shown = found[:limit]
+    return Page(
+        shown,
+        shown[-1].pk if len(found) > limit else None,
+        shown[0].pk if shown and before is not None else None,
+    )
+
+
+def around(room: Room, message_id: int, limit: int = PAGE) -> Page:
+    """The message in the middle of its neighbours. Raises NoSuchMessage."""
+    rows = Message.objects.filter(room=room)
+    if not rows.filter(pk=message_id).exists():
+        raise NoSuchMessage
+    half = limit // 2
+    older = list(rows.filter(pk__lte=message_id).order_by("-pk")[: half + 2])
+    newer = list(rows.filter(pk__gt=message_id).order_by("pk")[: half + 1])
+    shown = [*reversed(newer[:half]), *older[: half + 1]]
+    return Page(
+        shown,
+        shown[-1].pk if len(older) > half + 1 else None,
+        shown[0].pk if len(newer) > half else None,
+    )
+
+
+def post(user: User, room_id: int, client_id: uuid.UUID, body: str) -> tuple[Message, bool]:
+    """Store a message, once for each `client_id` of its author in the room; returns it, and whether it is new.
+
+    Whoever posts in an open room is in it from then on. Raises NoSuchRoom, NotPossible or InvalidChat.
+    """
+    room = rooms.find(user, room_id)
+    known = Message.objects.filter(author=user, room=room, client_id=client_id)
+    if (first := known.first()) is not None:
+        return first, False
+    body = text.body(body)
+    html, named = _rendered(room, body)
+    with transaction.atomic():
+        room = rooms.hold(room_id)
+        if (first := known.first()) is not None:
+            return first, False
+        if room.kind == Kind.OPEN:
+            rooms.add(room, user)
+        else:
+            rooms.find(user, room_id)  # as of now: somebody may have been removed since
+        if room.archived_at is not None:
+            raise NotPossible(_("The room is archived: nothing new is said there."))
+        message = Message.objects.create(
+            room=room, author=user, client_id=client_id, body=body, html=html
+        )
+        room.last_message = message.pk
+        room.save(update_fields=["last_message"])
+        _mention(message, named)
+        _tell(message, "message.created")
+        _notify(room, message, user, named)
+    return message, True
+
+
+def edit(user: User, room_id: int, message_id: int, body: str) -> Message:
+    """Say it differently; only its author may. Raises NoSuchRoom, NoSuchMessage, NotAllowed, NotPossible or InvalidChat."""
+    room = rooms.find(user, room_id)
+    body = text.body(body)
+    html, named = _rendered(room, body)
+    with transaction.atomic():
+        room = rooms.hold(room_id)
+        message = _find(room, message_id)
+        if message.author_id != user.pk:
+            raise NotAllowed(_("Only its author may change a message."))
+        if message.deleted_at is not None:
+            raise NotPossible(_("The message is deleted."))
+        if room.archived_at is not None:
+            raise NotPossible(_("The room is archived: nothing new is said there."))
+        if (message.body, message.html) == (body, html):
+            return message
+        message.body, message.html, message.edited_at = body, html, timezone.now()
+        message.save(update_fields=["body", "html", "edited_at"])
+        before = _mentioned(message)
+        Mention.objects.filter(message=message).exclude(user__in=named).delete()
+        _mention(message, named)
+        _tell(message, "message.updated", mentioned_before=before)
+        _notify(room, message, user, named)
+    return message
+
+
+def delete(user: User, room_id: int, message_id: int) -> Message:
+    """Leave a trace without the text: its author, the room's owner and superusers may. Deleted already is fine.
+
+    Raises NoSuchRoom, NoSuchMessage or NotAllowed.
+    """
+    if not user.is_superuser:
+        rooms.find(user, room_id)
+    with transaction.atomic():
+        room = rooms.hold(room_id)
+        message = _find(room, message_id)
+        if message.author_id != user.pk and not rooms.manages(user, room):
+            raise NotAllowed(
+                _("Only its author, the room’s owner and administrators may delete a message.")
+            )
+        if message.deleted_at is not None:
+            return message
+        message.body = message.html = ""
+        message.deleted_at = timezone.now()
+        message.save(update_fields=["body", "html", "deleted_at"])
+        before = _mentioned(message)
+        Mention.objects.filter(message=message).delete()
+        _tell(message, "message.deleted", mentioned_before=before)
+        # Their actor has an index, their key alone has none.
+        told = Notification.objects.filter(
+            actor=message.author_id, kind=MENTIONED, key=_key(message)
+        )
+        inbox.remove(list(told.values_list("recipient_id", "pk")))
+    return message
+
+
+def items(messages: Iterable[Message]) -> list[dict[str, Any]]:
+    """Messages as the API and events have them: authors in one query, mentions in another."""
+    rows = list(messages)
+    authors = profiles.people({row.author_id for row in rows if row.author_id is not None})
+    mentions: dict[int, list[int]] = {}
+    for message_id, user_id in (
+        Mention.objects.filter(message__in=[row.pk for row in rows])
+        .order_by("user_id")
+        .values_list("message_id", "user_id")
+    ):
+        mentions.setdefault(message_id, []).append(user_id)
+    return [_item(row, authors, mentions.get(row.pk, [])) for row in rows]
+
+
+def item(message: Message) -> dict[str, Any]:
+    return items([message])[0]
+
+
+def _item(
+    row: Message, authors: Mapping[int, dict[str, Any]], mentions: list[int]
+) -> dict[str, Any]:
+    return {
+        "id": row.pk,
+        "room": row.room_id,
+        "author": None if row.author_id is None else authors.get(row.author_id),
+        "body": row.body,
+        "html": row.html,
+        "mentions": mentions,
+        "client_id": str(row.client_id),
+        "at": log.rfc3339(row.created_at),
+        "edited_at": None if row.edited_at is None else log.rfc3339(row.edited_at),
+        "deleted": row.deleted_at is not None,
+    }
+
+
+def _rendered(room: Room, body: str) -> tuple[str, list[User]]:
+    """The body as HTML, and whom it mentions."""
+    readers = rooms.readers_named(room, text.mentioned(body))
+    people = {name: profiles.person(reader) for name, reader in readers.items()}
+    html, named = text.render(body, people)
+    return html, [readers[name] for name in sorted(named)]
+
+
+def _find(room: Room, message_id: int) -> Message:
+    message = Message.objects.filter(room=room, pk=message_id).first()
+    if message is None:
+        raise NoSuchMessage
+    return message
+
+
+def _is_there(rows: QuerySet[Message], before: int) -> bool:
+    """In order, or PostgreSQL looks for any of them through the whole table."""
+    return rows.filter(pk__lt=before).order_by("-pk").values("pk").first() is not None
+
+
+def _mention(message: Message, people: Iterable[User]) -> None:
+    """Whoever names themself has nothing to be told."""
+    Mention.objects.bulk_create(
+        [
+            Mention(message=message, room_id=message.room_id, user=person)
+            for person in people
+            if person.pk != message.author_id
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def _mentioned(message: Message) -> list[int]:
+    named = Mention.objects.filter(message=message).order_by("user_id")
+    return list(named.values_list("user_id", flat=True))
+
+
+def _tell(message: Message, event_type: str, **more: Any) -> None:
+    """`more`: what whoever keeps counts needs beside the message as it is now."""
+    try:
+        publish(topics.room(message.room_id), event_type, {**item(message), **more})
+    except EventTooLarge:
+        raise InvalidChat("body", _("is too long once its layout is drawn: shorten it")) from None
+
+
+def _notify(room: Room, message: Message, author: User, people: Iterable[User]) -> None:
+    """Who muted the room is not told; who was told of this message already isn't again, however often it is edited."""
+    muted = Membership.objects.filter(room=room, involvement=Involvement.NOTHING)
+    quiet = set(muted.values_list("user_id", flat=True))
+    told = [person for person in people if person.pk != author.pk and person.pk not in quiet]
+    if not told:
+        return
+    who = profiles.display_name(author)
+    if room.kind == Kind.DIRECT:
+        title = _("%(who)s mentioned you") % {"who": who}
+    else:
+        title = _("%(who)s mentioned you in %(room)s") % {"who": who, "room": room.name}
+    notify(
+        to=told,
+        kind=MENTIONED,
+        title=text.excerpt(title, 200),
+        body=text.excerpt(message.body, 200),
+        url=f"/rooms/{room.pk}/at/{message.pk}/",
+        actor=author,
+        key=_key(message),
+    )
+
+
+def _key(message: Message) -> str:
+    return f"mention:{message.pk}"

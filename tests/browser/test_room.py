@@ -1,0 +1,715 @@
+"""One room in several browsers: what is said, changed and taken back, and what a page shows after it was away."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, WebSocketRoute, expect
+
+from accounts import profiles
+from chat import marks, messages, rooms
+from chat.models import Message, Room
+from tests.browser.test_pages import new_epoch, violations, wait_until_live
+from tests.live import Aside, live_server, newcomer
+
+PageFor = Callable[..., Page]
+SLOW = 20_000  # ms: a machine that does much else
+NASTY = "<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script>"
+CORPUS = [
+    NASTY,
+    "[x](javascript:alert(1))",
+    "<a href='javascript:alert(1)'>x</a>",
+    "![x](x onerror=alert(1))",
+    "<svg/onload=alert(1)>",
+    "`<script>alert(1)</script>`",
+    "```\n</code></pre><script>alert(1)</script>\n```",
+    '[a](https://example.org/" onmouseover="alert(1))',
+    "<math><mtext></form><form><mglyph><style></math><img src onerror=alert(1)>",
+    "@<b>alice</b> **<i>x</i>**",
+]
+
+
+class Line:
+    """A page's way to the hub. Once cut, nothing goes through until it is mended."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._is_cut = False
+        self._sockets: list[WebSocketRoute] = []
+        page.route_web_socket(re.compile(r"/ws/"), self._open)
+
+    def _open(self, socket: WebSocketRoute) -> None:
+        if self._is_cut:
+            socket.close(code=4012)
+            return
+        socket.connect_to_server()
+        self._sockets.append(socket)
+
+    def cut(self) -> None:
+        self._is_cut = True
+        self._page.context.set_offline(True)
+        for socket in self._sockets:
+            socket.close(code=4012)
+        self._sockets.clear()
+        self._page.wait_for_selector("html[data-link=away]", state="attached")
+
+    def mend(self) -> None:
+        self._is_cut = False
+        self._page.context.set_offline(False)
+        self._page.evaluate("dispatchEvent(new Event('online'))")
+        wait_until_live(self._page)
+
+
+def make_room(owner: Any, members: Any = (), kind: str = "closed", name: str = "General") -> Room:
+    return rooms.create(owner, kind, name, topic_line="What concerns all", members=list(members))
+
+
+def say(user: Any, room: Room, *bodies: str) -> list[int]:
+    return [messages.post(user, room.pk, uuid.uuid4(), body)[0].pk for body in bodies]
+
+
+def numbered(first: int, last: int) -> list[str]:
+    return [f"line {at}" for at in range(first, last + 1)]
+
+
+def stored(room: Room) -> list[str]:
+    return list(Message.objects.filter(room=room).order_by("pk").values_list("body", flat=True))
+
+
+def read_up_to(user: Any, room: Room) -> int:
+    return int(rooms.item(room, user)["read_up_to"])
+
+
+def enter(page: Page, room: Room, at: int | None = None) -> None:
+    page.goto(f"/rooms/{room.pk}/" + (f"at/{at}/" if at else ""))
+    wait_until_live(page)
+
+
+def user_of(page: Page) -> Any:
+    return page.context.user  # type: ignore[attr-defined]
+
+
+def composer(page: Page) -> Locator:
+    return page.get_by_label("Message", exact=True)
+
+
+def send(page: Page, body: str) -> None:
+    composer(page).fill(body)
+    composer(page).press("Enter")
+
+
+def row(page: Page, text: str) -> Locator:
+    return page.locator(".message", has=page.locator(".message-body", has_text=text))
+
+
+def texts(page: Page) -> list[str]:
+    return page.locator(".message-body").all_inner_texts()
+
+
+def drawn(page: Page) -> list[str]:
+    """Every message as its element is, without what follows the pointer."""
+    found: list[str] = page.evaluate(
+        """() => [...document.querySelectorAll('.message')].map((row) => {
+             const copy = row.cloneNode(true);
+             copy.querySelector('.message-acts')?.remove();
+             return copy.outerHTML;
+           })"""
+    )
+    return found
+
+
+def is_at_end(page: Page) -> bool:
+    return bool(
+        page.locator(".room-log").evaluate(
+            "(log) => log.scrollHeight - log.scrollTop - log.clientHeight < 3"
+        )
+    )
+
+
+def scroll(page: Page, top: int) -> None:
+    page.locator(".room-log").evaluate("(log, top) => { log.scrollTop = top; }", top)
+
+
+def to_the_top(page: Page) -> None:
+    for _ in range(30):
+        scroll(page, 0)
+        page.wait_for_timeout(250)
+        if page.locator(".room-start").is_visible():
+            break
+    scroll(page, 0)
+    expect(page.locator(".room-start")).to_be_in_viewport()
+
+
+@pytest.fixture
+def pair(page_for: PageFor, aside: Aside) -> tuple[Page, Page, Room]:
+    """Alice and Bob in a room of theirs, both looking at it."""
+    alice, bob = page_for("alice"), page_for("bob")
+    room = aside(make_room, user_of(alice), [user_of(bob)])
+    for page in (alice, bob):
+        enter(page, room)
+    return alice, bob, room
+
+
+def test_what_is_said_changed_and_taken_back_is_seen_by_both_at_once(pair, aside: Aside):
+    alice, bob, room = pair
+    send(alice, "Good **morning**")
+    for page in (alice, bob):
+        expect(page.locator(".message strong", has_text="morning").last).to_be_visible()
+        expect(page.locator(".message[data-unsent]")).to_have_count(0)
+    expect(composer(alice)).to_have_value("")
+    composer(alice).press("ArrowUp")
+    field = alice.get_by_label("Edit message")
+    expect(field).to_have_value("Good **morning**")
+    field.fill("Good evening")
+    field.press("Enter")
+    for page in (alice, bob):
+        expect(row(page, "Good evening")).to_contain_text("edited")
+    expect(composer(alice)).to_be_focused()
+    row(bob, "Good evening").hover()
+    expect(bob.get_by_role("button", name="Edit")).to_have_count(0)
+    row(alice, "Good evening").hover()
+    alice.get_by_role("button", name="Delete").click()
+    alice.get_by_role("button", name="Keep it").click()
+    row(alice, "Good evening").hover()
+    alice.get_by_role("button", name="Delete").click()
+    alice.get_by_role("button", name="Delete", exact=True).click()
+    for page in (alice, bob):
+        expect(page.locator(".message-body")).to_have_text("This message was deleted.")
+    assert aside(stored, room) == [""]
+
+
+def test_escape_leaves_a_message_as_it_was(pair):
+    alice, bob, _room = pair
+    send(alice, "As it was")
+    expect(row(bob, "As it was")).to_be_visible()
+    composer(alice).press("ArrowUp")
+    alice.get_by_label("Edit message").fill("Something else")
+    alice.get_by_label("Edit message").press("Escape")
+    expect(row(alice, "As it was")).to_be_visible()
+    expect(alice.get_by_label("Edit message")).to_have_count(0)
+    expect(composer(alice)).to_be_focused()
+
+
+def test_who_types_is_named_until_they_send(pair):
+    alice, bob, _room = pair
+    typing = alice.locator(".typing")
+    composer(bob).press_sequentially("Hel")
+    expect(typing).to_have_text("Bob is typing…")
+    composer(bob).press("Enter")
+    expect(row(alice, "Hel")).to_be_visible()
+    expect(typing).to_have_text("")
+    bob.wait_for_timeout(1100)  # it is said at most once a second
+    composer(bob).press_sequentially("lo")
+    expect(typing).to_have_text("Bob is typing…")
+    expect(typing).to_have_text("", timeout=8000)
+    expect(bob.locator(".typing")).to_have_text("")
+
+
+def test_enter_sends_nothing_while_korean_is_being_composed(pair, aside: Aside):
+    alice, _bob, room = pair
+    composer(alice).fill("안녕하세요")
+    for composing in ("{ isComposing: true }", "{ isComposing: false, keyCode: 229 }"):
+        alice.evaluate(
+            f"""() => {{
+              const field = document.activeElement;
+              field.dispatchEvent(new CompositionEvent('compositionstart', {{ bubbles: true }}));
+              const event = new KeyboardEvent('keydown', {{ key: 'Enter', code: 'Enter', bubbles: true, cancelable: true }});
+              for (const [name, value] of Object.entries({composing}))
+                Object.defineProperty(event, name, {{ value }});
+              field.dispatchEvent(event);
+            }}"""
+        )
+    expect(composer(alice)).to_have_value("안녕하세요")
+    composer(alice).press("Shift+Enter")
+    composer(alice).press_sequentially("반갑습니다")
+    composer(alice).press("Enter")
+    expect(alice.locator(".message")).to_have_count(1)
+    expect(alice.locator(".message[data-unsent]")).to_have_count(0)
+    assert aside(stored, room) == ["안녕하세요\n반갑습니다"]
+
+
+def test_a_draft_outlives_the_page_and_goes_when_it_is_sent(pair):
+    alice, _bob, _room = pair
+    composer(alice).fill("Half a sen")
+    alice.reload()
+    expect(composer(alice)).to_have_value("Half a sen")
+    composer(alice).press("End")
+    composer(alice).press_sequentially("tence")
+    composer(alice).press("Enter")
+    expect(row(alice, "Half a sentence")).to_be_visible()
+    alice.reload()
+    expect(composer(alice)).to_have_value("")
+
+
+def test_what_is_written_without_a_connection_is_stored_once_when_there_is_one(
+    page_for: PageFor, aside: Aside
+):
+    page = page_for("alice")
+    line = Line(page)
+    room = aside(make_room, user_of(page))
+    enter(page, room)
+    line.cut()
+    send(page, "first")
+    send(page, "second")
+    expect(page.locator(".message[data-unsent=waiting]")).to_have_count(2)
+    page.wait_for_timeout(500)
+    assert aside(stored, room) == []
+    line.mend()
+    expect(page.locator(".message[data-id]")).to_have_count(2, timeout=SLOW)
+    expect(page.locator(".message[data-unsent]")).to_have_count(0)
+    assert texts(page) == ["first", "second"]
+    assert aside(stored, room) == ["first", "second"]
+
+
+def test_what_was_not_stored_before_a_reload_is_sent_after_it_with_the_same_id(
+    page_for: PageFor, aside: Aside
+):
+    page = page_for("alice")
+    room = aside(make_room, user_of(page))
+    enter(page, room)
+    sent = {"body": "From before", "at": "2026-01-01T00:00:00Z"}
+    client_id = str(uuid.uuid4())
+    key = f"hub.outbox.{user_of(page).pk}.{room.pk}.{client_id}"
+    page.evaluate("([key, sent]) => { localStorage[key] = JSON.stringify(sent); }", [key, sent])
+    aside(messages.post, user_of(page), room.pk, uuid.UUID(client_id), "From before")
+    page.reload()
+    expect(page.locator(".message[data-id]")).to_have_count(1)
+    expect(page.locator(".message[data-unsent]")).to_have_count(0)
+    page.wait_for_function("(key) => !(key in localStorage)", arg=key)
+    assert aside(stored, room) == ["From before"]
+
+
+def test_a_killed_server_stores_what_is_posted_once_and_in_order(page_for: PageFor, aside: Aside):
+    with live_server(static=True) as server:
+        page = page_for("alice", server=server)
+        room = aside(make_room, user_of(page))
+        enter(page, room)
+        for at in range(1, 21):
+            send(page, f"line {at}")
+            if at == 8:
+                server.streams.kill()
+            elif at == 14:
+                server.streams.start()
+        expect(page.locator(".message[data-id]")).to_have_count(20, timeout=3 * SLOW)
+        expect(page.locator(".message[data-unsent]")).to_have_count(0)
+        assert texts(page) == aside(stored, room) == numbered(1, 20)
+
+
+def test_what_is_refused_turns_red_and_can_be_discarded(pair, aside: Aside):
+    alice, bob, room = pair
+    aside(rooms.edit, room, user_of(alice), archived=True)
+    expect(bob.get_by_text("This room is archived")).to_be_visible()
+    expect(composer(bob)).to_be_hidden()
+    bob.evaluate("document.querySelector('.composer').hidden = false")
+    send(bob, "Too late")
+    failed = bob.locator(".message[data-unsent=failed]")
+    expect(failed).to_contain_text("Not sent: the room is archived.")
+    aside(rooms.edit, room, user_of(alice), archived=False)
+    failed.get_by_role("button", name="Retry").click()
+    expect(row(alice, "Too late")).to_be_visible()
+    aside(rooms.edit, room, user_of(alice), archived=True)
+    expect(composer(bob)).to_be_hidden()
+    bob.evaluate("document.querySelector('.composer').hidden = false")
+    send(bob, "Never mind")
+    failed.get_by_role("button", name="Discard").click()
+    expect(failed).to_have_count(0)
+    bob.reload()
+    expect(row(bob, "Never mind")).to_have_count(0)
+
+
+def test_after_a_sleep_the_page_shows_exactly_the_same_room(page_for: PageFor, aside: Aside):
+    sleeper, fresh = page_for("alice"), page_for("bob")
+    alice, bob = user_of(sleeper), user_of(fresh)
+    line = Line(sleeper)
+    room = aside(make_room, alice, [bob])
+    early = aside(say, bob, room, *numbered(1, 30))
+    aside(marks.read_messages, alice, room.pk, early[-1])
+    enter(sleeper, room)
+    expect(row(sleeper, "line 30")).to_be_visible()
+    line.cut()
+    aside(sleep_through, bob, room, early)
+    line.mend()
+    expect(row(sleeper, "line 330")).to_be_visible(timeout=SLOW)
+    expect(sleeper.locator(".message[data-edited]")).not_to_have_count(0)
+    assert is_at_end(sleeper)
+    same_person = page_for(alice)
+    enter(same_person, room)
+    for page in (same_person, sleeper):
+        to_the_top(page)
+    slept, loaded = drawn(sleeper), drawn(same_person)
+    assert len(slept) == 300
+    assert slept == loaded
+
+
+def sleep_through(user: Any, room: Room, early: list[int]) -> None:
+    late = say(user, room, *numbered(31, 330))
+    for pk in (*early[:2], *late[:3]):
+        messages.edit(user, room.pk, pk, f"changed {pk} to `code`")
+    for pk in (early[3], late[5], late[-5]):
+        messages.delete(user, room.pk, pk)
+
+
+def newest(room: Room) -> int:
+    return Message.objects.filter(room=room).latest("pk").pk
+
+
+def test_a_position_that_can_not_be_continued_is_made_good_by_a_fresh_look(
+    page_for: PageFor, aside: Aside
+):
+    page = page_for("alice")
+    line = Line(page)
+    user = user_of(page)
+    room = aside(make_room, user)
+    aside(say, user, room, *numbered(1, 5))
+    enter(page, room)
+    line.cut()
+    aside(say, user, room, *numbered(6, 9))
+    aside(new_epoch)
+    line.mend()
+    expect(page.locator(".message")).to_have_count(9, timeout=SLOW)
+    aside(say, user, room, "and on")
+    expect(page.locator(".message")).to_have_count(10)
+    assert texts(page) == [*numbered(1, 9), "and on"]
+
+
+def test_who_reads_further_up_is_told_and_not_moved(pair, aside: Aside):
+    alice, _bob, room = pair
+    aside(say, user_of(alice), room, *numbered(1, 60))
+    expect(row(alice, "line 60")).to_be_visible()
+    assert is_at_end(alice)
+    bob = pair[1]
+    aside(say, user_of(bob), room, "from bob")
+    expect(row(alice, "from bob")).to_be_visible()
+    assert is_at_end(alice)
+    scroll(alice, 300)
+    seen = alice.locator(".message", has_text="line 20").first
+    before = seen.bounding_box()
+    aside(say, user_of(bob), room, *numbered(61, 72))
+    pill = alice.locator(".room-pill")
+    expect(pill).to_have_text("12 new")
+    assert seen.bounding_box() == before
+    assert aside(read_up_to, user_of(alice), room) < aside(newest, room)
+    pill.click()
+    expect(pill).to_be_hidden()
+    expect(row(alice, "line 72")).to_be_in_viewport()
+    alice.wait_for_timeout(1500)
+    assert aside(read_up_to, user_of(alice), room) == aside(newest, room)
+
+
+def test_history_is_paged_both_ways_from_any_message(page_for: PageFor, aside: Aside):
+    page = page_for("alice")
+    user = user_of(page)
+    room = aside(make_room, user)
+    said = aside(say, user, room, *numbered(1, 200))
+    enter(page, room, at=said[99])
+    target = page.locator(".message[data-target]")
+    expect(target).to_have_text(re.compile("line 100"))
+    expect(target).to_be_in_viewport()
+    aside(say, user, room, "said meanwhile")
+    expect(page.locator(".room-pill")).to_be_visible()
+    page.locator(".message").nth(3).scroll_into_view_if_needed()
+    expect(page.locator(".message-body").first).to_have_text("line 1", timeout=SLOW)
+    for _ in range(8):
+        scroll(page, 2**20)
+        page.wait_for_timeout(300)
+    expect(row(page, "said meanwhile")).to_be_in_viewport()
+    assert texts(page) == [*numbered(1, 200), "said meanwhile"]
+    expect(page.locator(".room-pill")).to_be_hidden()
+    scroll(page, 0)
+    expect(page.locator(".room-start")).to_be_in_viewport()
+
+
+def test_a_very_long_room_is_cut_at_the_far_end_and_read_on_without_a_hole(
+    page_for: PageFor, aside: Aside
+):
+    page = page_for("alice")
+    user = user_of(page)
+    room = aside(make_room, user)
+    aside(say, user, room, *numbered(1, 420))
+    enter(page, room)
+    to_the_top(page)
+    expect(page.locator(".message-body").first).to_have_text("line 1")
+    assert texts(page) == numbered(1, 300)
+    page.locator(".room-pill").click()
+    expect(row(page, "line 420")).to_be_in_viewport()
+    assert texts(page)[-50:] == numbered(371, 420)
+    aside(say, user, room, "and on")
+    expect(row(page, "and on")).to_be_in_viewport()
+
+
+def test_the_unread_line_stays_until_one_leaves(pair, aside: Aside):
+    alice, bob, room = pair
+    aside(say, user_of(bob), room, "seen")
+    expect(row(alice, "seen")).to_be_visible()
+    alice.goto("/settings/")
+    wait_until_live(alice)
+    aside(marks.read_messages, user_of(alice), room.pk, 2**40)
+    aside(say, user_of(bob), room, "not seen", "nor this")
+    enter(alice, room)
+    line = alice.locator(".talk-new")
+    expect(line).to_have_count(1)
+    assert line.evaluate("(line) => line.nextElementSibling.innerText").endswith("not seen")
+    alice.wait_for_timeout(1500)
+    expect(line).to_have_count(1)
+    assert aside(read_up_to, user_of(alice), room) == aside(newest, room)
+    alice.reload()
+    expect(row(alice, "nor this")).to_be_visible()
+    expect(line).to_have_count(0)
+
+
+def test_messages_are_reached_and_changed_by_keyboard(pair):
+    alice, bob, _room = pair
+    for body in ("one", "two"):
+        send(alice, body)
+        expect(row(bob, body)).to_be_visible()
+    expect(alice.locator(".message[data-unsent]")).to_have_count(0)
+    alice.locator(".room-log").focus()
+    alice.keyboard.press("ArrowUp")
+    expect(row(alice, "two")).to_be_focused()
+    alice.keyboard.press("KeyK")
+    expect(row(alice, "one")).to_be_focused()
+    alice.keyboard.press("KeyE")
+    alice.get_by_label("Edit message").fill("one!")
+    alice.keyboard.press("Enter")
+    expect(row(bob, "one!")).to_be_visible()
+    alice.locator(".room-log").focus()
+    alice.keyboard.press("ArrowUp")
+    alice.keyboard.press("Delete")
+    expect(alice.get_by_role("button", name="Keep it")).to_be_focused()
+    alice.keyboard.press("Escape")
+    expect(row(alice, "two")).to_be_focused()
+    alice.keyboard.press("Delete")
+    alice.keyboard.press("Shift+Tab")
+    alice.keyboard.press("Enter")
+    expect(row(bob, "two")).to_have_count(0)
+
+
+def test_people_and_emoji_are_completed(pair, aside: Aside):
+    alice, bob, _room = pair
+    name = user_of(bob).username
+    composer(alice).press_sequentially("Hello @bo")
+    option = alice.get_by_role("option")
+    expect(option).to_have_count(1)
+    expect(option).to_contain_text("Bob")
+    assert violations(alice) == []
+    composer(alice).press("Tab")
+    expect(composer(alice)).to_have_value(f"Hello @{name} ")
+    composer(alice).press_sequentially(":tad")
+    expect(option.first).to_contain_text(":tada:")
+    composer(alice).press("Enter")
+    expect(composer(alice)).to_have_value(f"Hello @{name} 🎉 ")
+    composer(alice).press("Enter")
+    expect(bob.locator(".message[data-mention]")).to_contain_text("🎉")
+    expect(bob.locator(".mention[data-me]")).to_have_text(f"@{name}")
+    expect(alice.locator(".message[data-mention]")).to_have_count(0)
+
+
+def test_who_is_here_stands_at_the_side(pair):
+    alice, bob, _room = pair
+    here = alice.locator("[data-slot=here] .person")
+    expect(here).to_have_text([re.compile("Alice"), re.compile("Bob")])
+    bob.close()
+    expect(here).to_have_count(1, timeout=SLOW)
+    expect(alice.locator("[data-slot=others]")).to_contain_text("Bob")
+
+
+def test_a_phone_has_the_composer_at_hand_and_people_behind_a_button(
+    page_for: PageFor, aside: Aside
+):
+    page = page_for("alice", viewport={"width": 390, "height": 844}, has_touch=True)
+    user = user_of(page)
+    room = aside(make_room, user)
+    aside(say, user, room, *numbered(1, 40), "x" * 300, "```\n" + "y" * 300 + "\n```")
+    enter(page, room)
+    assert is_at_end(page)
+    box = composer(page).bounding_box()
+    bar = page.locator(".rail").bounding_box()
+    assert box is not None
+    assert bar is not None
+    assert box["y"] + box["height"] <= bar["y"]
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= 390
+    assert page.evaluate("document.scrollingElement.scrollHeight") <= 844
+    expect(page.locator(".room-side")).to_be_hidden()
+    page.locator(".room-people-button").click()
+    expect(page.locator(".room-side")).to_contain_text("Alice")
+    assert violations(page) == []
+    page.locator(".room-side").get_by_role("button", name="Close").click()
+    expect(page.locator(".room-side")).to_be_hidden()
+    send(page, "from the phone")
+    expect(row(page, "from the phone")).to_be_in_viewport()
+
+
+def nasty_room(owner: Any, other: Any) -> Room:
+    profile = profiles.of(other)
+    profile.display_name = "<b onmouseover=alert(1)>Bob</b>"
+    profile.save()
+    return make_room(owner, [other], name=NASTY[:80])
+
+
+def test_nothing_that_people_write_is_run(page_for: PageFor, aside: Aside):
+    alice, bob = page_for("alice"), page_for("bob")
+    room = aside(nasty_room, user_of(alice), user_of(bob))
+    policy: list[str] = []
+    dialogs: list[str] = []
+    for page in (alice, bob):
+        page.on("dialog", lambda dialog: dialogs.append(dialog.message))
+        page.on(
+            "console",
+            lambda said: policy.append(said.text) if "Content Security" in said.text else None,
+        )
+        enter(page, room)
+    aside(say, user_of(bob), room, *CORPUS)
+    send(alice, NASTY)
+    for page in (alice, bob):
+        expect(page.locator(".message[data-id]")).to_have_count(len(CORPUS) + 1)
+    live = texts(alice)
+    alice.reload()
+    wait_until_live(alice)
+    expect(alice.locator(".message[data-id]")).to_have_count(len(CORPUS) + 1)
+    assert texts(alice) == live
+    assert NASTY in live
+    for page in (alice, bob):
+        assert (
+            page.locator("main img, main iframe, .talk :is(script, style, svg image)").count() == 0
+        )
+        assert page.locator(".talk [onerror], .talk [onload], .talk [onmouseover]").count() == 0
+        assert not any(
+            (link.get_attribute("href") or "").lower().startswith("javascript")
+            for link in page.locator(".talk a").all()
+        )
+        assert not page.title().startswith("run")
+    assert (policy, dialogs) == ([], [])
+
+
+def test_html_that_should_never_come_is_rebuilt_without_what_runs(page_for: PageFor):
+    page = page_for("alice")
+    page.goto("/settings/")
+    wait_until_live(page)
+    module = page.locator("script[type=module]").last.get_attribute("src")
+    found = page.evaluate(
+        """async (module) => {
+             const { richText } = await import(new URL('richtext.js', new URL(module, location)));
+             const html = `<p onclick="x()">a<img src=x onerror="x()"><b>b</b><script>x()<\\/script>
+               <a href="javascript:x()">c</a><a href="/inbox/">d</a><a href="https://example.org/">e</a>
+               <span class="mention" data-user="7">@me</span><span class="other">f</span>
+               <style>p {}</style><iframe srcdoc="x"></iframe><svg><a href="x">g</a></svg></p>`;
+             const made = document.createElement('div');
+             made.append(richText(html, 7));
+             return made.innerHTML.replace(/\\s+/g, ' ');
+           }""",
+        module,
+    )
+    assert found == (
+        '<p dir="auto">ab c<a href="/inbox/">d</a><a href="https://example.org/" target="_blank" '
+        'rel="nofollow noopener noreferrer">e</a> <span class="mention" data-me="">@me</span>f '
+        "g</p>"
+    )
+
+
+def test_a_deleted_room_leaves_a_sentence_and_what_one_was_writing(pair, aside: Aside):
+    alice, bob, room = pair
+    send(alice, "soon gone")
+    expect(row(bob, "soon gone")).to_be_visible()
+    composer(alice).press("ArrowUp")
+    alice.get_by_label("Edit message").fill("changed in vain")
+    composer(bob).fill("Half a sen")
+    aside(rooms.delete, room)
+    for page in (alice, bob):
+        expect(page.get_by_text("This room was deleted.")).to_be_visible()
+        expect(page.locator(".message")).to_have_count(0)
+        assert violations(page) == []
+    expect(composer(bob)).to_have_value("Half a sen")
+    expect(composer(alice)).to_have_value("changed in vain")
+    bob.get_by_role("link", name="Go to your rooms").click()
+
+
+def test_who_is_taken_out_sees_nothing_more(pair, aside: Aside):
+    alice, bob, room = pair
+    send(alice, "before")
+    expect(row(bob, "before")).to_be_visible()
+    aside(rooms.remove, room, user_of(bob), user_of(alice))
+    expect(bob.get_by_text("You can no longer read this room.")).to_be_visible(timeout=SLOW)
+    expect(bob.locator(".message")).to_have_count(0)
+    send(alice, "after")
+    expect(row(alice, "after")).to_be_visible()
+    bob.wait_for_timeout(500)
+    assert "after" not in bob.locator("main").inner_text()
+
+
+def test_the_name_and_the_topic_follow_whoever_changes_them(pair, aside: Aside):
+    alice, bob, room = pair
+    aside(rooms.edit, room, user_of(alice), name="Renamed", topic_line="Something else")
+    for page in (alice, bob):
+        expect(page.get_by_role("heading", name="Renamed")).to_be_visible()
+        expect(page.locator(".room-line")).to_have_text("Something else")
+        expect(page).to_have_title(re.compile("Renamed · Hub$"))
+
+
+def test_who_looks_into_an_open_room_joins_by_a_button(page_for: PageFor, aside: Aside):
+    alice, bob = page_for("alice"), page_for("bob")
+    room = aside(make_room, user_of(alice), [], "open")
+    enter(bob, room)
+    bob.get_by_role("button", name="Join").click()
+    expect(bob.get_by_text("You are only looking in")).to_be_hidden()
+    expect(bob.locator("[data-slot=involvement]")).to_have_text("Mentions")
+
+
+def test_without_a_websocket_the_room_lives_on(page_for: PageFor, aside: Aside):
+    page = page_for("alice")
+    page.route_web_socket(re.compile("/ws/"), lambda socket: socket.close(code=1011))
+    user, other = user_of(page), aside(newcomer, "bob")
+    room = aside(make_room, user, [other])
+    page.goto(f"/rooms/{room.pk}/")
+    wait_until_live_somehow(page)
+    send(page, "by post")
+    expect(page.locator(".message[data-id]")).to_have_count(1, timeout=SLOW)
+    aside(say, other, room, "heard")
+    expect(row(page, "heard")).to_be_visible(timeout=SLOW)
+    page.wait_for_timeout(1500)
+    assert aside(read_up_to, user, room) == aside(newest, room)
+    assert aside(stored, room) == ["by post", "heard"]
+
+
+def wait_until_live_somehow(page: Page) -> None:
+    page.wait_for_selector("html[data-link=live]", state="attached", timeout=SLOW)
+
+
+def test_without_scripts_a_room_is_read_and_written_in(page_for: PageFor, aside: Aside):
+    page = page_for("alice", java_script_enabled=False)
+    user = user_of(page)
+    room = aside(make_room, user)
+    aside(say, user, room, *numbered(1, 60))
+    page.goto(f"/rooms/{room.pk}/")
+    page.get_by_role("link", name="Older").click()
+    assert texts(page) == numbered(1, 10)
+    composer(page).fill("by form")
+    page.get_by_role("button", name="Send").click()
+    assert texts(page)[-1] == "by form"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_in_a_room(page_for: PageFor, aside: Aside, theme: str):
+    page = page_for("alice", color_scheme=theme)
+    user, other = user_of(page), aside(newcomer, "bob")
+    room = aside(make_room, user, [other])
+    name = user.username
+    said = aside(say, user, room, *numbered(1, 60), "```\n" + "y" * 300 + "\n```", "> quoted")
+    aside(say, other, room, f"@{name} **look** at `this`", "https://example.org/")
+    aside(messages.edit, user, room.pk, said[58], "edited")
+    aside(messages.delete, user, room.pk, said[57])
+    enter(page, room)
+    expect(page.locator(".talk-new")).to_be_visible()
+    assert violations(page) == []
+    row(page, "> quoted").or_(row(page, "quoted")).first.hover()
+    page.get_by_role("button", name="Delete").click()
+    assert violations(page) == []
+    page.get_by_role("button", name="Keep it").click()
+    composer(page).press("ArrowUp")
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    page.locator(".room-involve summary").click()
+    assert violations(page) == []

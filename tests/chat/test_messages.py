@@ -1,0 +1,364 @@
+"""Posting once, changing and deleting, and who is told of being named."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+
+from chat import messages, rooms
+from chat.errors import InvalidChat, NoSuchMessage, NoSuchRoom, NotPossible
+from chat.models import BODY_MAX, Membership, Mention, Message, Room
+from events import log, topics
+from notifications import inbox
+from notifications.models import Letter, Notification
+from tests.chat.test_rooms import told, types, undone
+from tests.notifications.test_api import calls
+from tests.people import person
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def room(alice: User, bob: User) -> Room:
+    return rooms.create(alice, "closed", "Night", members=[bob])
+
+
+def say(user: User, room: Room, body: str = "hello") -> Message:
+    return messages.post(user, room.pk, uuid.uuid4(), body)[0]
+
+
+def change(user: User, room_id: int, message_id: int) -> Message:
+    return messages.edit(user, room_id, message_id, "changed")
+
+
+def notices(user: User) -> list[str]:
+    return [row.title for row in inbox.page(user).notifications]
+
+
+# --- Posting -------------------------------------------------------------------------------------------------------
+
+
+def test_a_message_is_stored_shown_and_told(room, alice):
+    client_id = uuid.uuid4()
+    message, is_new = messages.post(alice, room.pk, client_id, "  hello *you*  ")
+    assert is_new
+    assert messages.item(message) == {
+        "id": message.pk,
+        "room": room.pk,
+        "author": {"id": alice.pk, "name": "alice", "username": "alice"},
+        "body": "hello *you*",
+        "html": '<p dir="auto">hello <em>you</em></p>',
+        "mentions": [],
+        "client_id": str(client_id),
+        "at": log.rfc3339(message.created_at),
+        "edited_at": None,
+        "deleted": False,
+    }
+    assert told(topics.room(room.pk))[-1] == ("message.created", messages.item(message))
+    assert Room.objects.get(pk=room.pk).last_message == message.pk
+
+
+def test_the_same_client_id_again_is_the_same_message(room, alice, bob):
+    client_id = uuid.uuid4()
+    first, _is_new = messages.post(alice, room.pk, client_id, "hello @bob")
+    assert messages.post(alice, room.pk, client_id, "changed my mind") == (first, False)
+    rooms.edit(room, alice, archived=True)
+    assert messages.post(alice, room.pk, client_id, "") == (first, False)
+    assert types(topics.room(room.pk)).count("message.created") == 1
+    assert len(notices(bob)) == 1
+
+
+def test_a_client_id_is_of_one_person_in_one_room(room, alice, bob):
+    client_id = uuid.uuid4()
+    other = rooms.create(alice, "open", "Other")
+    posted = [
+        messages.post(alice, room.pk, client_id, "one"),
+        messages.post(bob, room.pk, client_id, "two"),
+        messages.post(alice, other.pk, client_id, "three"),
+    ]
+    assert [is_new for _message, is_new in posted] == [True, True, True]
+
+
+def test_of_many_attempts_at_once_one_is_stored(room, alice, bob):
+    client_id = uuid.uuid4()
+    together = threading.Barrier(4)
+
+    def attempt(_n: int) -> tuple[Message, bool]:
+        together.wait(10)
+        try:
+            return messages.post(alice, room.pk, client_id, "hello @bob")
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        posted = list(pool.map(attempt, range(4)))
+    assert len({message.pk for message, _is_new in posted}) == 1
+    assert sorted(is_new for _message, is_new in posted) == [False, False, False, True]
+    assert types(topics.room(room.pk)).count("message.created") == 1
+    assert len(notices(bob)) == 1
+
+
+def test_ids_and_offsets_of_a_room_rise_together(room, alice, bob):
+    charlie = person("charlie")
+    rooms.invite(room, [charlie], by=alice)
+
+    def chatter(user: User) -> None:
+        try:
+            for n in range(10):
+                say(user, room, f"{n}")
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(chatter, (alice, bob, charlie)))
+    ids = [data["id"] for kind, data in told(topics.room(room.pk)) if kind == "message.created"]
+    assert len(ids) == 30
+    assert ids == sorted(ids)
+    assert Room.objects.get(pk=room.pk).last_message == ids[-1]
+
+
+@pytest.mark.parametrize("body", ["", " \n\t ", "x" * (BODY_MAX + 1), "@bob " * (BODY_MAX // 5)])
+def test_a_text_that_cannot_be_said_is_refused_and_leaves_nothing(room, alice, body):
+    before = types(topics.room(room.pk))
+    with pytest.raises(InvalidChat) as refusal:
+        say(alice, room, body)
+    assert refusal.value.field == "body"
+    assert not Message.objects.exists()
+    assert Room.objects.get(pk=room.pk).last_message == 0
+    assert types(topics.room(room.pk)) == before
+    message = say(alice, room)
+    with pytest.raises(InvalidChat):
+        messages.edit(alice, room.pk, message.pk, body)
+    assert Message.objects.get().body == "hello"
+
+
+def test_the_longest_text_fits(room, alice):
+    for letter in ("x", "&", "가", "😀"):
+        assert len(say(alice, room, letter * BODY_MAX).body) == BODY_MAX
+
+
+def test_what_is_rolled_back_leaves_nothing(room, alice, bob):
+    before = types(topics.room(room.pk)), types(topics.user(bob.pk))
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        say(alice, room, "hello @bob")
+        raise ZeroDivisionError
+    for model in (Message, Mention, Letter, Notification):
+        assert not model._default_manager.exists()
+    assert (types(topics.room(room.pk)), types(topics.user(bob.pk))) == before
+    assert rooms.item(rooms.find(bob, room.pk), bob)["unread"] == 0
+
+
+# --- Changing and deleting -----------------------------------------------------------------------------------------
+
+EDIT: Final = ("PATCH", {"body": "changed"})
+DELETE: Final = ("DELETE", None)
+WHO: Final = ("author", "owner", "member", "outsider", "superuser")
+"""bob says it, alice has the room, charlie is in it, dora and admin are not."""
+RIGHTS: Final = {
+    #                 author owner member outsider superuser
+    ("open", "PATCH"):    (200, 403, 403, 403, 403),
+    ("open", "DELETE"):   (200, 200, 403, 403, 200),
+    ("closed", "PATCH"):  (200, 403, 403, 404, 404),
+    ("closed", "DELETE"): (200, 200, 403, 404, 200),
+    ("direct", "PATCH"):  (200, 403, 403, 404, 404),
+    ("direct", "DELETE"): (200, 403, 403, 404, 200),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["open", "closed", "direct"])
+@pytest.mark.parametrize(("method", "body"), [EDIT, DELETE])
+def test_rights_over_a_message_are_the_reviewed_table(
+    alice, bob, charlie, admin, kind, method, body
+):
+    if kind == "direct":
+        room, _is_new = rooms.direct(alice, [bob, charlie])
+    else:
+        room = rooms.create(alice, kind, "Night", members=[bob, charlie])
+    path = f"/rooms/{room.pk}/messages/{say(bob, room).pk}"
+    people = (bob, alice, charlie, person("dora"), admin)
+    found = tuple(undone(calls(user), method, path, body) for user in people)
+    assert found == RIGHTS[kind, method]
+
+
+def test_an_edit_is_shown_and_told_once(room, alice, bob):
+    message = say(alice, room)
+    edited = messages.edit(alice, room.pk, message.pk, "hello **you**")
+    item = messages.item(edited)
+    assert (item["body"], item["html"]) == (
+        "hello **you**", '<p dir="auto">hello <strong>you</strong></p>',
+    )  # fmt: skip
+    assert item["edited_at"] is not None
+    assert item["at"] == messages.item(message)["at"]
+    messages.edit(alice, room.pk, message.pk, "hello **you**")
+    assert [one for one in told(topics.room(room.pk)) if one[0] == "message.updated"] == [
+        ("message.updated", {**item, "mentioned_before": []})
+    ]
+
+
+def test_a_deleted_message_leaves_a_trace_without_its_text(room, alice, bob):
+    message = say(alice, room, "secret @bob")
+    messages.edit(alice, room.pk, message.pk, "secret plans @bob")
+    messages.delete(alice, room.pk, message.pk)
+    messages.delete(alice, room.pk, message.pk)
+    row = Message.objects.get()
+    assert (row.body, row.html) == ("", "")
+    item = messages.item(row)
+    assert (item["id"], item["deleted"], item["mentions"]) == (message.pk, True, [])
+    assert item["edited_at"] is not None
+    deletions = [one for one in told(topics.room(room.pk)) if one[0] == "message.deleted"]
+    assert deletions == [("message.deleted", {**item, "mentioned_before": [bob.pk]})]
+    assert [each["id"] for each in messages.page(room).items] == [message.pk]
+    with pytest.raises(NotPossible):
+        messages.edit(alice, room.pk, message.pk, "again")
+    assert messages.post(alice, room.pk, message.client_id, "again")[1] is False
+
+
+def test_a_message_is_found_in_its_own_room_alone(room, alice, bob):
+    other = rooms.create(alice, "open", "Other")
+    message = say(alice, other)
+    for act in (messages.delete, change):
+        with pytest.raises(NoSuchMessage):
+            act(alice, room.pk, message.pk)
+    with pytest.raises(NoSuchMessage):
+        messages.around(room, message.pk)
+
+
+def test_who_is_out_can_change_nothing_more(room, alice, bob):
+    message = say(bob, room)
+    rooms.remove(room, bob, by=alice)
+    for act in (messages.delete, change):
+        with pytest.raises(NoSuchRoom):
+            act(bob, room.pk, message.pk)
+
+
+# --- Pages ---------------------------------------------------------------------------------------------------------
+
+
+def test_pages_go_on_without_hole_or_repeat_in_both_directions(room, alice):
+    ids = [say(alice, room, f"{n}").pk for n in range(11)]
+    say(alice, rooms.create(alice, "open", "Other"))
+    down: list[int] = []
+    page = messages.page(room, limit=3)
+    assert page.newer is None
+    while True:
+        down += [row.pk for row in page.messages]
+        if page.older is None:
+            break
+        page = messages.page(room, before=page.older, limit=3)
+    assert down == ids[::-1]
+    up: list[int] = []
+    page = messages.page(room, after=ids[0], limit=3)
+    while True:
+        up += [row.pk for row in reversed(page.messages)]
+        if page.newer is None:
+            break
+        page = messages.page(room, after=page.newer, limit=3)
+    assert up == ids[1:]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 50])
+@pytest.mark.parametrize("at", [0, 1, 5, 9, 10])
+def test_a_message_stands_amid_its_neighbours(room, alice, at, limit):
+    ids = [say(alice, room, f"{n}").pk for n in range(11)]
+    page = messages.around(room, ids[at], limit)
+    shown = [row.pk for row in page.messages]
+    half = limit // 2
+    assert shown == ids[max(0, at - half) : at + half + 1][::-1]
+    assert page.older == (shown[-1] if shown[-1] != ids[0] else None)
+    assert page.newer == (shown[0] if shown[0] != ids[-1] else None)
+
+
+# --- Who is named --------------------------------------------------------------------------------------------------
+
+
+def test_whoever_is_named_is_told_once_and_only_if_they_may_read_it(room, alice, bob, charlie):
+    message = say(alice, room, "hello @bob @bob @charlie @nobody @alice")
+    assert messages.item(message)["mentions"] == [bob.pk]
+    assert notices(bob) == ["alice mentioned you in Night"]
+    assert notices(charlie) == notices(alice) == []
+    item = inbox.page(bob).items[0]
+    assert (item["kind"], item["url"], item["actor"]["username"]) == (
+        messages.MENTIONED, f"/rooms/{room.pk}/at/{message.pk}/", "alice",
+    )  # fmt: skip
+    assert "data-user" in message.html
+    assert f'data-user="{charlie.pk}"' not in message.html
+
+
+def test_in_an_open_room_everybody_may_be_named(alice, charlie):
+    room = rooms.create(alice, "open", "Night")
+    say(alice, room, "where is @charlie")
+    assert notices(charlie) == ["alice mentioned you in Night"]
+    assert rooms.item(room, charlie)["mentions"] == 0  # who is not in has no counts
+
+
+def test_in_a_direct_room_no_name_of_a_room_is_told(alice, bob):
+    room, _is_new = rooms.direct(alice, [bob])
+    say(alice, room, "hello @bob")
+    assert notices(bob) == ["alice mentioned you"]
+
+
+def test_whoever_muted_the_room_is_not_told(room, alice, bob):
+    rooms.involve(room, bob, "nothing")
+    message = say(alice, room, "hello @bob")
+    assert notices(bob) == []
+    assert messages.item(message)["mentions"] == [bob.pk]
+    rooms.involve(room, bob, "mentions")
+    messages.edit(alice, room.pk, message.pk, "hello again @bob")
+    assert notices(bob) == ["alice mentioned you in Night"]
+
+
+def test_somebody_who_is_no_active_staff_is_not_told(room, alice, bob):
+    User.objects.filter(pk=bob.pk).update(is_active=False)
+    message = say(alice, room, "hello @bob")
+    assert messages.item(message)["mentions"] == []
+    assert not Notification.objects.exists()
+
+
+def test_an_edit_that_names_somebody_tells_them_once(room, alice, bob):
+    charlie = person("charlie")
+    rooms.invite(room, [charlie], by=alice)
+    message = say(alice, room, "hello @bob")
+    edited = messages.edit(alice, room.pk, message.pk, "hello @bob and @charlie")
+    assert messages.item(edited)["mentions"] == [bob.pk, charlie.pk]
+    for body in ("hello @charlie", "hello @bob and @charlie!"):
+        messages.edit(alice, room.pk, message.pk, body)
+    assert len(notices(bob)) == len(notices(charlie)) == 1
+    before = [
+        data["mentioned_before"]
+        for kind, data in told(topics.room(room.pk))
+        if kind == "message.updated"
+    ]
+    assert before == [[bob.pk], [bob.pk, charlie.pk], [charlie.pk]]
+
+
+def test_what_is_deleted_leaves_no_notification(room, alice, bob):
+    kept, gone = say(alice, room, "kept @bob"), say(alice, room, "gone @bob")
+    messages.edit(alice, room.pk, gone.pk, "gone")  # he is named no more, and was told
+    messages.delete(alice, room.pk, gone.pk)
+    urls = [item["url"] for item in inbox.page(bob).items]
+    assert urls == [f"/rooms/{room.pk}/at/{kept.pk}/"]
+    kind, data = told(topics.user(bob.pk))[-1]
+    assert (kind, data["unread"]) == ("notification.removed", 1)
+    assert inbox.unread(bob) == 1
+
+
+def test_a_deletion_by_another_takes_the_authors_notifications_away(room, alice, bob):
+    charlie = person("charlie")
+    rooms.invite(room, [charlie], by=alice)
+    message = say(bob, room, "gone @charlie")
+    messages.delete(alice, room.pk, message.pk)
+    assert notices(charlie) == []
+
+
+def test_names_are_excerpts_of_one_line(room, alice, bob):
+    say(alice, room, "@bob first\n\n```\nsecond\n```\n" + "x" * 400)
+    item: dict[str, Any] = inbox.page(bob).items[0]
+    assert "\n" not in item["body"]
+    assert len(item["body"]) <= 200
+    assert Membership.objects.filter(room=room).count() == 2

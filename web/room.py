@@ -1,0 +1,205 @@
+"""`/rooms/<id>/`: what is said in one room, from its newest message or around any other, and posting by form."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, cast
+
+from django.contrib import messages as flashes
+from django.contrib.auth.models import User
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST, require_safe
+
+from chat import messages, rooms
+from chat.emoji import SHORTCODES
+from chat.errors import InvalidChat, NoSuchMessage, NoSuchRoom, NotPossible
+from chat.models import Involvement, Kind, Room
+from events import log, topics
+from web.templatetags.hub import moment
+from web.views import day_label, page, whole
+
+GROUPED: Final = timedelta(minutes=5)
+"""What somebody says within this time of their last message stands under the same name (`roomgroups.js`)."""
+
+
+EMOJI_KEPT: Final = 24 * 3600  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A message as the list shows it: `day` stands above it when a day begins, then the unread line."""
+
+    item: dict[str, Any]
+    at: datetime
+    day: str
+    is_first: bool
+    is_first_unread: bool
+
+
+@require_safe
+@page
+def room_page(request: HttpRequest, room_id: int, message_id: int | None = None) -> HttpResponse:
+    cursor = log.cursor([topics.room(room_id)])
+    return _show(request, _find(request, room_id), cursor, message_id=message_id)
+
+
+@require_POST
+@page
+def room_post(request: HttpRequest, room_id: int) -> HttpResponse:
+    """The form's `client_id` makes one message of a form that is sent twice."""
+    cursor = log.cursor([topics.room(room_id)])
+    body = request.POST.get("body", "")
+    client_id = _uuid(request.POST.get("client_id")) or uuid.uuid4()
+    try:
+        messages.post(_me(request), room_id, client_id, body)
+    except NoSuchRoom:
+        raise Http404 from None
+    except (InvalidChat, NotPossible) as error:
+        said = error.detail if isinstance(error, InvalidChat) else str(error)
+        status = 422 if isinstance(error, InvalidChat) else 409
+        room = _find(request, room_id)
+        return _show(request, room, cursor, body=body, problem=said, status=status)
+    return redirect("web:room", room_id)
+
+
+@require_POST
+@page
+def room_join(request: HttpRequest, room_id: int) -> HttpResponse:
+    try:
+        rooms.join(_find(request, room_id), _me(request))
+    except NoSuchRoom:
+        raise Http404 from None
+    except NotPossible as error:
+        flashes.error(request, str(error))
+    return redirect("web:room", room_id)
+
+
+@require_safe
+def shortcodes(request: HttpRequest) -> HttpResponse:
+    """What the composer completes after a colon."""
+    response = JsonResponse(SHORTCODES)
+    response["Cache-Control"] = f"public, max-age={EMOJI_KEPT}"
+    return response
+
+
+def _show(
+    request: HttpRequest,
+    room: Room,
+    cursor: str,
+    *,
+    message_id: int | None = None,
+    body: str = "",
+    problem: str = "",
+    status: int = 200,
+) -> HttpResponse:
+    user = _me(request)
+    item = rooms.item(room, user)
+    shown = _page(request, room, message_id)
+    items = shown.items[::-1]
+    left_at = item["read_up_to"] if item["unread"] else None
+    unread = [each["id"] for each in items if _is_unread(each, left_at, user.pk)]
+    is_above = left_at is not None and bool(items) and left_at < items[0]["id"] - 1
+    return render(
+        request,
+        "web/room.html",
+        {
+            "place": "rooms",
+            "room": item,
+            "title": title(item, user.pk),
+            "cursor": cursor,
+            "rows": list(_rows(items, unread[0] if unread else None)),
+            "older": shown.older,
+            "newer": shown.newer,
+            "unread_above": left_at if is_above and shown.older is not None else None,
+            "target": message_id,
+            "manages": rooms.manages(user, room),
+            "involvements": Involvement.choices,
+            "body": body,
+            "problem": problem,
+            "client_id": uuid.uuid4(),
+            "blank": _BLANK,
+            "data": {
+                "room": item,
+                "items": items,
+                "older": shown.older,
+                "newer": shown.newer,
+                "left_at": left_at,
+                "target": message_id,
+                "superuser": user.is_superuser,
+                "username": user.get_username(),
+            },
+        },
+        status=status,
+    )
+
+
+_BLANK: Final[dict[str, Any]] = {
+    "id": "",
+    "author": None,
+    "html": "",
+    "edited_at": None,
+    "deleted": False,
+    "mentions": [],
+}
+
+
+def title(room: dict[str, Any], user_id: int) -> str:
+    """What a room is called: its name, or the people of a direct one."""
+    if room["kind"] != Kind.DIRECT:
+        return str(room["name"])
+    others = [person["name"] for person in room["members"] if person["id"] != user_id]
+    return ", ".join(others) or _("You alone")
+
+
+def _page(request: HttpRequest, room: Room, message_id: int | None) -> messages.Page:
+    if message_id is None:
+        before, after = whole(request.GET.get("before")), whole(request.GET.get("after"))
+        return messages.page(room, before=before, after=after if before is None else None)
+    try:
+        return messages.around(room, message_id)
+    except NoSuchMessage:
+        raise Http404 from None
+
+
+def _rows(items: Iterable[dict[str, Any]], first_unread: int | None) -> Iterator[Row]:
+    """`roomgroups.js` says the same."""
+    author: object = object()
+    day, last = None, None
+    for item in items:
+        at = timezone.localtime(moment(item["at"]))
+        begins_day = at.date() != day
+        by = item["author"] and item["author"]["id"]
+        is_first = begins_day or by != author or last is None or at - last >= GROUPED
+        author, day, last = by, at.date(), at
+        yield Row(
+            item, at, day_label(day) if begins_day else "", is_first, item["id"] == first_unread
+        )
+
+
+def _is_unread(item: dict[str, Any], left_at: int | None, user_id: int) -> bool:
+    by_me = item["author"] is not None and item["author"]["id"] == user_id
+    return left_at is not None and item["id"] > left_at and not by_me
+
+
+def _find(request: HttpRequest, room_id: int) -> Room:
+    try:
+        return rooms.find(_me(request), room_id)
+    except NoSuchRoom:
+        raise Http404 from None
+
+
+def _uuid(text: str | None) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text) if text else None
+    except ValueError:
+        return None
+
+
+def _me(request: HttpRequest) -> User:
+    return cast(User, request.user)

@@ -1,0 +1,79 @@
+import { hub } from "../client.js";
+import { slot } from "../dom.js";
+import "./hub-rooms-picker.js";
+
+const GATHER = 300; // ms: invitations come by the dozen
+const AGAIN = 5000; // ms before another try
+
+/**
+ * The settings of a room, right while they are open: after a change of somebody else the page is fetched, and each
+ * part of it that is not being filled in is put in place of the former.
+ */
+class HubRoomsSettings extends HTMLElement {
+  #offs = [];
+  #touched = new Set(); // parts in which something was typed or chosen
+  #timer;
+
+  connectedCallback() {
+    const { id } = this.dataset;
+    const topic = `room.${id}`;
+    const touch = ({ target }) => this.#touched.add(target.closest("[data-live]")?.dataset.live);
+    this.addEventListener("input", touch);
+    hub.subscribe(topic, null, { present: false }); // who is no member has it from nowhere else
+    this.#offs = [
+      () => this.removeEventListener("input", touch),
+      () => hub.unsubscribe(topic, { present: false }),
+      hub.on("event", (event) => {
+        const isOfRoom = event.topic === topic && !event.type.startsWith("message.");
+        const isOfMe = event.type.startsWith("room.") && event.data.id === Number(id);
+        if (isOfRoom || (isOfMe && event.type !== "room.read")) this.#fetchSoon();
+      }),
+      hub.on("reset", (reset) => reset.topic === topic && this.#fetchSoon()),
+      hub.on("revoked", (revoked) => revoked.topic === topic && this.#fetchSoon()),
+    ];
+  }
+
+  disconnectedCallback() {
+    for (const off of this.#offs) off();
+    clearTimeout(this.#timer);
+  }
+
+  #fetchSoon(ms = GATHER) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#fetch(), ms);
+  }
+
+  async #fetch() {
+    let answer;
+    try {
+      answer = await fetch(`/rooms/${this.dataset.id}/settings/`, { cache: "no-store" });
+    } catch {
+      this.#fetchSoon(AGAIN);
+      return;
+    }
+    if (answer.status === 404) this.#leave();
+    else if (answer.ok && !answer.redirected) this.#show(await answer.text());
+    else if (answer.status >= 500) this.#fetchSoon(AGAIN);
+  }
+
+  #show(text) {
+    const fresh = new DOMParser().parseFromString(text, "text/html");
+    for (const part of this.querySelectorAll("[data-live]")) {
+      const name = part.dataset.live;
+      const other = fresh.querySelector(`[data-live="${name}"]`);
+      const isBusy = this.#touched.has(name) || part.contains(document.activeElement);
+      if (other && !isBusy && other.textContent !== part.textContent)
+        part.replaceWith(document.adoptNode(other));
+    }
+    const picker = this.querySelector("hub-rooms-picker");
+    const without = fresh.querySelector("hub-rooms-picker")?.dataset.without;
+    if (picker && without !== undefined) picker.dataset.without = without;
+  }
+
+  #leave() {
+    slot(this, "gone").hidden = false;
+    for (const part of this.querySelectorAll(".setting")) part.hidden = true;
+  }
+}
+
+customElements.define("hub-rooms-settings", HubRoomsSettings);

@@ -1,0 +1,126 @@
+/* Where one writes in a room. What is written stays in this browser until it is sent. */
+
+import { setText, slot } from "./dom.js";
+import { Drafts } from "./drafts.js";
+import { Writer } from "./roomwriter.js";
+import { fillIn, gettext } from "./words.js";
+
+const MOST = 4000; // characters, as `BODY_MAX` on the server
+const KEPT = 250; // ms after a key
+
+export class RoomComposer {
+  #form;
+  #field;
+  #drafts;
+  #room;
+  #on;
+  #timer;
+  #writer;
+
+  /** `on`: send(body), typed(), up(). */
+  constructor(form, { room, user, sources, on }) {
+    this.#form = form;
+    this.#field = slot(form, "body");
+    this.#room = room;
+    this.#on = on;
+    this.#drafts = new Drafts(storage(), user);
+    if (!this.#field.value) this.#field.value = this.#drafts.read(room);
+    form.addEventListener("submit", this.#submit);
+    this.#writer = new Writer(
+      this.#field,
+      {
+        send: () => form.requestSubmit(),
+        up: () => on.up(),
+        input: () => this.#typed(),
+      },
+      sources,
+    );
+    window.addEventListener("pagehide", this.#keep);
+    document.addEventListener("visibilitychange", this.#keep);
+    window.addEventListener("storage", this.#elsewhere);
+  }
+
+  stop() {
+    this.#keep();
+    this.#writer.stop();
+    this.#form.removeEventListener("submit", this.#submit);
+    window.removeEventListener("pagehide", this.#keep);
+    document.removeEventListener("visibilitychange", this.#keep);
+    window.removeEventListener("storage", this.#elsewhere);
+  }
+
+  get text() {
+    return this.#field.value;
+  }
+
+  focus() {
+    this.#field.focus({ preventScroll: true });
+  }
+
+  /** What was written elsewhere on the page goes on here, below what stands here already. */
+  keep(text) {
+    this.#field.value = [this.#field.value, text].filter((part) => part.trim()).join("\n\n");
+    this.#keep();
+  }
+
+  /** Nothing more is sent from here: what is written can be copied. */
+  close() {
+    this.#keep();
+    this.#field.readOnly = true;
+    this.#form.querySelector("button").hidden = true;
+    this.#form.hidden = !this.#field.value;
+  }
+
+  #submit = (event) => {
+    event.preventDefault();
+    const body = this.#field.value.trim();
+    if (!body || this.#field.readOnly) return;
+    const extra = [...body].length - MOST;
+    if (extra > 0) {
+      this.#say(
+        fillIn(
+          gettext("This is too long by %(extra)d characters. Shorten it, or send it in parts."),
+          {
+            extra,
+          },
+        ),
+      );
+      return;
+    }
+    this.#say("");
+    this.#field.value = "";
+    this.#keep();
+    this.#on.send(body);
+  };
+
+  #typed() {
+    this.#say("");
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(this.#keep, KEPT);
+    if (this.#field.value.trim()) this.#on.typed();
+  }
+
+  #keep = () => {
+    clearTimeout(this.#timer);
+    this.#drafts.write(this.#room, this.#field.value);
+  };
+
+  /** Another tab goes on with the draft, or has sent it; never under the hands of whoever writes here. */
+  #elsewhere = ({ key, newValue }) => {
+    if (key !== this.#drafts.key(this.#room) || document.hasFocus()) return;
+    this.#field.value = newValue ?? "";
+  };
+
+  #say(text) {
+    setText(this.#form, "problem", text);
+    slot(this.#form, "problem").hidden = !text;
+  }
+}
+
+function storage() {
+  try {
+    return localStorage;
+  } catch {
+    return null; // the browser is told to keep nothing
+  }
+}

@@ -1,0 +1,101 @@
+/* Fetches what of a room is to be shown: the page above or below, the newest, and everything anew after a reset. */
+
+import { get } from "./api.js";
+import { hub } from "./client.js";
+import { RoomBook } from "./roombook.js";
+
+const PAGE = 50;
+const AGAIN = 2000; // ms before a fetch is tried once more, doubled up to LONGEST
+const LONGEST = 30_000;
+
+export class RoomHistory {
+  #room;
+  #topic;
+  #on;
+  #isBusy = false;
+  #generation = 0; // an answer that was asked for before the last reset is none
+
+  /** `on`: fetched(), renewed(room), failed(error), gone(), and seen(): the id to renew around, or null for the end. */
+  constructor(room, data, on) {
+    this.#room = room;
+    this.#topic = `room.${room}`;
+    this.#on = on;
+    this.book = new RoomBook(data);
+  }
+
+  stop() {
+    this.#generation += 1;
+    this.#isBusy = true;
+  }
+
+  /** "older", "newer" or "newest"; one at a time. @returns whether it is shown */
+  async load(how) {
+    if (this.#isBusy) return false;
+    this.#isBusy = true;
+    const generation = this.#generation;
+    const plan = this.book.plan(how);
+    const from =
+      how === "older" ? `before=${plan.before}` : how === "newer" ? `after=${plan.after}` : "";
+    try {
+      const page = await this.#page(from);
+      if (generation !== this.#generation) return false;
+      this.book.take(plan, page);
+    } catch (error) {
+      if (generation !== this.#generation) return false;
+      this.book.drop();
+      if (how === "newest") this.#on.failed(error);
+      setTimeout(() => this.#rested(generation), AGAIN);
+      return false;
+    }
+    this.#isBusy = false;
+    this.#on.fetched(how);
+    return true;
+  }
+
+  #rested(generation) {
+    if (generation !== this.#generation) return;
+    this.#isBusy = false;
+    this.#on.fetched(null);
+  }
+
+  /** A reset: what happened until now is in the snapshot, what happens from now on is held until that is shown. */
+  async renew() {
+    const generation = ++this.#generation;
+    this.#isBusy = true;
+    hub.hold(this.#topic); // for the room
+    hub.hold(this.#topic); // for its messages
+    const seen = this.#on.seen();
+    for (let pause = AGAIN; ; pause = Math.min(2 * pause, LONGEST)) {
+      const plan = this.book.plan("newest");
+      try {
+        const room = await get(`/rooms/${this.#room}`);
+        const page = await this.#around(seen);
+        if (generation !== this.#generation) return;
+        this.book.take(plan, page);
+        this.#isBusy = false;
+        this.#on.renewed(room);
+        hub.release(this.#topic, room.cursor ?? null);
+        hub.release(this.#topic, page.cursor);
+        return;
+      } catch (error) {
+        if (generation === this.#generation && error.status === 404) this.#on.gone();
+      }
+      await new Promise((resolve) => setTimeout(resolve, pause));
+      if (generation !== this.#generation) return;
+    }
+  }
+
+  async #around(id) {
+    if (id === null) return this.#page("");
+    try {
+      return await this.#page(`around=${id}`);
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      return this.#page(""); // that message is there no more
+    }
+  }
+
+  #page(from) {
+    return get(`/rooms/${this.#room}/messages?${from && `${from}&`}limit=${PAGE}`);
+  }
+}
