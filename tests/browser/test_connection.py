@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -8,6 +10,7 @@ from tests.browser.conftest import ContextFor
 from tests.live import Aside
 
 KINDS = ["websocket", "sse", "long-poll", "poll"]
+THREE_OR_MORE = re.compile(r"^([3-9]|\d\d+)$")  # a poll may bring two at once
 
 
 def column(page: Page, kind: str, slot: str):
@@ -23,7 +26,7 @@ def test_four_transports_are_measured_side_by_side_until_stopped(
     for kind in KINDS:
         expect(column(page, kind, "state")).to_have_text("Live")
     for kind in KINDS:
-        expect(column(page, kind, "events")).to_have_text("3", timeout=20_000)
+        expect(column(page, kind, "events")).to_have_text(THREE_OR_MORE, timeout=20_000)
         for figure in ("first", "p50", "p95"):
             assert column(page, kind, figure).inner_text().endswith("ms")
         assert column(page, kind, "bars").locator("i").count() >= 3

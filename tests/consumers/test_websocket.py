@@ -351,11 +351,11 @@ async def _offsets_of_blocks(response: httpx.Response) -> AsyncIterator[list[int
 async def test_the_five_hundred_and_first_socket_of_a_person_is_refused(hub_server):
     _, headers = await someone()
     async with AsyncExitStack() as stack:
-        for _ in range(10):
+        for _ in range(25):
             opened = await asyncio.gather(
                 *(
                     stack.enter_async_context(connect(hub_server, "/ws/me/", headers))
-                    for _ in range(50)
+                    for _ in range(20)
                 )
             )
             await asyncio.gather(*(hear(socket) for socket in opened))

@@ -60,15 +60,17 @@ class Hubctl:
 def read_until(pipe: IO[bytes] | None, mark: bytes) -> bytes:
     """What came on the pipe, up to and with the mark."""
     assert pipe is not None
-    heard = b""
+    heard = bytearray()
     deadline = time.monotonic() + PATIENCE
-    while mark not in heard:
-        assert time.monotonic() < deadline, f"{mark!r} did not come: {heard!r}"
+    looked = 0  # megabytes may come: what was searched is not searched again
+    while heard.find(mark, looked) < 0:
+        looked = max(0, len(heard) - len(mark))
+        assert time.monotonic() < deadline, f"{mark!r} did not come: …{heard[-500:]!r}"
         if select.select([pipe], [], [], 0.2)[0]:
             data = os.read(pipe.fileno(), 65536)
-            assert data, f"{mark!r} did not come before the end: {heard!r}"
+            assert data, f"{mark!r} did not come before the end: …{heard[-500:]!r}"
             heard += data
-    return heard
+    return bytes(heard)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
