@@ -20,10 +20,9 @@ from accounts import profiles
 from chat import rooms, text
 from chat.errors import InvalidChat, NoSuchMessage, NotAllowed, NotPossible
 from chat.models import Involvement, Kind, Membership, Mention, Message, Room
-from events import log, publish, topics
+from events import log, publish, redact, topics
 from events.errors import EventTooLarge
-from notifications import inbox, notify
-from notifications.models import Notification
+from notifications import notify, withdraw
 
 POSTS: Final = "posts"
 POSTS_PER_MINUTE: Final = 300
@@ -163,12 +162,9 @@ def delete(user: User, room_id: int, message_id: int) -> Message:
         message.save(update_fields=["body", "html", "deleted_at"])
         before = _mentioned(message)
         Mention.objects.filter(message=message).delete()
+        redact([_about(message)], ["body", "html"])
         _tell(message, "message.deleted", mentioned_before=before)
-        # Their actor has an index, their key alone has none.
-        told = Notification.objects.filter(
-            actor=message.author_id, kind=MENTIONED, key=_key(message)
-        )
-        inbox.remove(list(told.values_list("recipient_id", "pk")))
+        withdraw(actor_id=message.author_id, kind=MENTIONED, key=_key(message))
     return message
 
 
@@ -247,7 +243,9 @@ def _mentioned(message: Message) -> list[int]:
 def _tell(message: Message, event_type: str, **more: Any) -> None:
     """`more`: what whoever keeps counts needs beside the message as it is now."""
     try:
-        publish(topics.room(message.room_id), event_type, {**item(message), **more})
+        publish(
+            topics.room(message.room_id), event_type, {**item(message), **more}, _about(message)
+        )
     except EventTooLarge:
         raise InvalidChat("body", _("is too long once its layout is drawn: shorten it")) from None
 
@@ -273,6 +271,10 @@ def _notify(room: Room, message: Message, author: User, people: Iterable[User]) 
         actor=author,
         key=_key(message),
     )
+
+
+def _about(message: Message) -> str:
+    return f"message:{message.pk}"
 
 
 def _key(message: Message) -> str:

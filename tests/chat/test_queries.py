@@ -118,7 +118,7 @@ def test_posting_costs_the_same_however_much_was_said(room, alice, bob):
     assert len(queries(post)) == little
     message = post()
     messages.edit(alice, room.pk, message.pk, "hello")
-    assert len(queries(lambda: messages.delete(alice, room.pk, message.pk))) <= 25
+    assert len(queries(lambda: messages.delete(alice, room.pk, message.pk))) <= 30
 
 
 # --- By indexes ----------------------------------------------------------------------------------------------------
