@@ -6,6 +6,7 @@ A post holds its room's row, so ids, events and offsets of one room come in one 
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,7 +14,7 @@ from typing import Any, Final
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
 from accounts import profiles
@@ -23,6 +24,7 @@ from chat.models import Involvement, Kind, Membership, Mention, Message, Room
 from events import log, publish, redact, topics
 from events.errors import EventTooLarge
 from notifications import notify, withdraw
+from tasks import notices
 
 POSTS: Final = "posts"
 POSTS_PER_MINUTE: Final = 300
@@ -250,27 +252,33 @@ def _tell(message: Message, event_type: str, **more: Any) -> None:
         raise InvalidChat("body", _("is too long once its layout is drawn: shorten it")) from None
 
 
-def _notify(room: Room, message: Message, author: User, people: Iterable[User]) -> None:
+def _notify(room: Room, message: Message, author: User, named: Iterable[User]) -> None:
     """Who muted the room is not told; who was told of this message already isn't again, however often it is edited."""
     muted = Membership.objects.filter(room=room, involvement=Involvement.NOTHING)
     quiet = set(muted.values_list("user_id", flat=True))
-    told = [person for person in people if person.pk != author.pk and person.pk not in quiet]
-    if not told:
-        return
+    told = [person for person in named if person.pk != author.pk and person.pk not in quiet]
+    speaking: dict[str, list[User]] = defaultdict(list)
+    for person in told:
+        speaking[notices.language_of(person)].append(person)
+    for language, people in speaking.items():
+        with translation.override(language):
+            title = _title(room, author)
+        notify(
+            to=people,
+            kind=MENTIONED,
+            title=text.excerpt(title, 200),
+            body=text.excerpt(message.body, 200),
+            url=f"/rooms/{room.pk}/at/{message.pk}/",
+            actor=author,
+            key=_key(message),
+        )
+
+
+def _title(room: Room, author: User) -> str:
     who = profiles.display_name(author)
     if room.kind == Kind.DIRECT:
-        title = _("%(who)s mentioned you") % {"who": who}
-    else:
-        title = _("%(who)s mentioned you in %(room)s") % {"who": who, "room": room.name}
-    notify(
-        to=told,
-        kind=MENTIONED,
-        title=text.excerpt(title, 200),
-        body=text.excerpt(message.body, 200),
-        url=f"/rooms/{room.pk}/at/{message.pk}/",
-        actor=author,
-        key=_key(message),
-    )
+        return _("%(who)s mentioned you") % {"who": who}
+    return _("%(who)s mentioned you in %(room)s") % {"who": who, "room": room.name}
 
 
 def _about(message: Message) -> str:

@@ -11,6 +11,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 
+from accounts.models import Profile
 from chat import messages, rooms
 from chat.errors import InvalidChat, NoSuchMessage, NoSuchRoom, NotPossible
 from chat.models import BODY_MAX, Membership, Mention, Message, Room
@@ -310,6 +311,15 @@ def test_whoever_is_named_is_told_once_and_only_if_they_may_read_it(room, alice,
     )  # fmt: skip
     assert "data-user" in message.html
     assert f'data-user="{charlie.pk}"' not in message.html
+
+
+def test_each_is_told_in_their_own_language(room, alice, bob):
+    seoyeon, minho = person("seoyeon"), person("minho")
+    Profile.objects.filter(user__in=[seoyeon, minho]).update(language="ko")
+    rooms.invite(room, [seoyeon, minho], by=alice)
+    say(alice, room, "hello @bob @seoyeon @minho")
+    assert notices(bob) == ["alice mentioned you in Night"]
+    assert notices(seoyeon) == notices(minho) == ["alice님이 Night에서 나를 언급했어요"]
 
 
 def test_in_an_open_room_everybody_may_be_named(alice, charlie):
