@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 NAME_MAX: Final = 80
 TOPIC_LINE_MAX: Final = 200
@@ -14,8 +15,8 @@ BODY_MAX: Final = 4000
 
 
 class Kind(models.TextChoices):
-    OPEN = "open", _("Open")
-    CLOSED = "closed", _("Closed")
+    OPEN = "open", pgettext_lazy("room", "Open")
+    CLOSED = "closed", pgettext_lazy("room", "Closed")
     DIRECT = "direct", _("Direct")
 
 
