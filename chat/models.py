@@ -45,7 +45,7 @@ class Room(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     archived_at = models.DateTimeField(null=True, editable=False)
     deleted_at = models.DateTimeField(null=True, editable=False)
-    """From then on it is nobody's; beat takes its rows away in short transactions."""
+    """From then on it is nobody's; an hour later beat takes its rows away in short transactions."""
 
     class Meta:
         verbose_name = _("room")
