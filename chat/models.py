@@ -103,7 +103,15 @@ class Message(models.Model):
                 fields=["author", "room", "client_id"], name="hub_message_once"
             ),
         ]
-        indexes = [models.Index(fields=["room", "-id"], name="hub_message_newest")]
+        indexes = [
+            models.Index(fields=["room", "-id"], name="hub_message_newest"),
+            # All that counting what is unread asks for. SQLite asks for `deleted_at`, too, whatever the condition says.
+            models.Index(
+                fields=["room", "id", "author", "deleted_at"],
+                name="hub_message_counted",
+                condition=models.Q(deleted_at__isnull=True),
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.pk} in {self.room_id}"
