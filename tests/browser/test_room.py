@@ -543,10 +543,28 @@ def test_a_phone_has_the_composer_at_hand_and_people_behind_a_button(
     expect(row(page, "from the phone")).to_be_in_viewport()
 
 
-def nasty_room(owner: Any, other: Any) -> Room:
-    profile = profiles.of(other)
-    profile.display_name = "<b onmouseover=alert(1)>Bob</b>"
+def test_a_long_name_leaves_the_others_their_place_on_a_phone(page_for: PageFor, aside: Aside):
+    page = page_for("alice", viewport={"width": 390, "height": 844}, has_touch=True)
+    other = aside(newcomer, "bob")
+    aside(call, other, "Bartholomew Featherstonehaugh-Cholmondeley von Berger")
+    room = aside(make_room, user_of(page), [other], name="Warehouse")
+    aside(say, other, room, "Something")
+    enter(page, room)
+    author = page.locator(".message-author")
+    assert author.evaluate("(name) => name.getClientRects()[0].height < 30")
+    page.goto("/rooms/search/?q=Something")
+    for part in (".hit-room", ".hit-time"):
+        assert page.locator(part).evaluate("(it) => it.scrollWidth <= it.clientWidth + 1")
+
+
+def call(user: Any, name: str) -> None:
+    profile = profiles.of(user)
+    profile.display_name = name
     profile.save()
+
+
+def nasty_room(owner: Any, other: Any) -> Room:
+    call(other, "<b onmouseover=alert(1)>Bob</b>")
     return make_room(owner, [other], name=NASTY[:80])
 
 
