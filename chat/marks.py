@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -17,6 +17,8 @@ from notifications import inbox
 from notifications.models import Notification
 
 CREATED = "message.created"
+NAMED_BEFORE: Final = 100
+"""Of what somebody has read already, the newest places that name them: an edit may have done so only since."""
 
 
 def read_events(user: User, room_id: int, offset: int) -> dict[str, Any]:
@@ -75,15 +77,19 @@ def _read(user: User, room: Room, up_to: int) -> dict[str, Any]:
         if up_to > before:
             data = {"id": room.pk, **counts, "last_message": now.last_message}
             publish(topics.user(user.pk), "room.read", data)
-    if up_to > before:
-        _read_mentions(user, room, before, up_to)
+    _read_mentions(user, room, before, counts["read_up_to"])
     return counts
 
 
 def _read_mentions(user: User, room: Room, before: int, up_to: int) -> None:
     """Who has read where they were named has seen the notification, too."""
-    seen = Mention.objects.filter(user=user, room=room, message__gt=before, message__lte=up_to)
-    keys = [f"mention:{pk}" for pk in seen.values_list("message_id", flat=True)]
+    named = Mention.objects.filter(user=user, room=room).order_by("-message")
+    ids = named.values_list("message_id", flat=True)
+    seen = {
+        *ids.filter(message__gt=before, message__lte=up_to),
+        *ids.filter(message__lte=before)[:NAMED_BEFORE],
+    }
+    keys = [f"mention:{pk}" for pk in seen]
     if keys:
         told = Notification.objects.filter(
             recipient=user, kind=MENTIONED, key__in=keys, read_at=None

@@ -6,6 +6,7 @@ A post holds its room's row, so ids, events and offsets of one room come in one 
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,17 +14,17 @@ from typing import Any, Final
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
 from accounts import profiles
 from chat import rooms, text
 from chat.errors import InvalidChat, NoSuchMessage, NotAllowed, NotPossible
 from chat.models import Involvement, Kind, Membership, Mention, Message, Room
-from events import log, publish, topics
+from events import log, publish, redact, topics
 from events.errors import EventTooLarge
-from notifications import inbox, notify
-from notifications.models import Notification
+from notifications import notify, withdraw
+from tasks import notices
 
 POSTS: Final = "posts"
 POSTS_PER_MINUTE: Final = 300
@@ -163,12 +164,9 @@ def delete(user: User, room_id: int, message_id: int) -> Message:
         message.save(update_fields=["body", "html", "deleted_at"])
         before = _mentioned(message)
         Mention.objects.filter(message=message).delete()
+        redact([_about(message)], ["body", "html"])
         _tell(message, "message.deleted", mentioned_before=before)
-        # Their actor has an index, their key alone has none.
-        told = Notification.objects.filter(
-            actor=message.author_id, kind=MENTIONED, key=_key(message)
-        )
-        inbox.remove(list(told.values_list("recipient_id", "pk")))
+        withdraw(actor_id=message.author_id, kind=MENTIONED, key=_key(message))
     return message
 
 
@@ -247,32 +245,44 @@ def _mentioned(message: Message) -> list[int]:
 def _tell(message: Message, event_type: str, **more: Any) -> None:
     """`more`: what whoever keeps counts needs beside the message as it is now."""
     try:
-        publish(topics.room(message.room_id), event_type, {**item(message), **more})
+        publish(
+            topics.room(message.room_id), event_type, {**item(message), **more}, _about(message)
+        )
     except EventTooLarge:
         raise InvalidChat("body", _("is too long once its layout is drawn: shorten it")) from None
 
 
-def _notify(room: Room, message: Message, author: User, people: Iterable[User]) -> None:
+def _notify(room: Room, message: Message, author: User, named: Iterable[User]) -> None:
     """Who muted the room is not told; who was told of this message already isn't again, however often it is edited."""
     muted = Membership.objects.filter(room=room, involvement=Involvement.NOTHING)
     quiet = set(muted.values_list("user_id", flat=True))
-    told = [person for person in people if person.pk != author.pk and person.pk not in quiet]
-    if not told:
-        return
+    told = [person for person in named if person.pk != author.pk and person.pk not in quiet]
+    speaking: dict[str, list[User]] = defaultdict(list)
+    for person in told:
+        speaking[notices.language_of(person)].append(person)
+    for language, people in speaking.items():
+        with translation.override(language):
+            title = _title(room, author)
+        notify(
+            to=people,
+            kind=MENTIONED,
+            title=text.excerpt(title, 200),
+            body=text.excerpt(message.body, 200),
+            url=f"/rooms/{room.pk}/at/{message.pk}/",
+            actor=author,
+            key=_key(message),
+        )
+
+
+def _title(room: Room, author: User) -> str:
     who = profiles.display_name(author)
     if room.kind == Kind.DIRECT:
-        title = _("%(who)s mentioned you") % {"who": who}
-    else:
-        title = _("%(who)s mentioned you in %(room)s") % {"who": who, "room": room.name}
-    notify(
-        to=told,
-        kind=MENTIONED,
-        title=text.excerpt(title, 200),
-        body=text.excerpt(message.body, 200),
-        url=f"/rooms/{room.pk}/at/{message.pk}/",
-        actor=author,
-        key=_key(message),
-    )
+        return _("%(who)s mentioned you") % {"who": who}
+    return _("%(who)s mentioned you in %(room)s") % {"who": who, "room": room.name}
+
+
+def _about(message: Message) -> str:
+    return f"message:{message.pk}"
 
 
 def _key(message: Message) -> str:

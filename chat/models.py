@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 NAME_MAX: Final = 80
 TOPIC_LINE_MAX: Final = 200
@@ -14,8 +15,8 @@ BODY_MAX: Final = 4000
 
 
 class Kind(models.TextChoices):
-    OPEN = "open", _("Open")
-    CLOSED = "closed", _("Closed")
+    OPEN = "open", pgettext_lazy("room", "Open")
+    CLOSED = "closed", pgettext_lazy("room", "Closed")
     DIRECT = "direct", _("Direct")
 
 
@@ -44,7 +45,7 @@ class Room(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     archived_at = models.DateTimeField(null=True, editable=False)
     deleted_at = models.DateTimeField(null=True, editable=False)
-    """From then on it is nobody's; beat takes its rows away in short transactions."""
+    """From then on it is nobody's; an hour later beat takes its rows away in short transactions."""
 
     class Meta:
         verbose_name = _("room")
@@ -102,7 +103,15 @@ class Message(models.Model):
                 fields=["author", "room", "client_id"], name="hub_message_once"
             ),
         ]
-        indexes = [models.Index(fields=["room", "-id"], name="hub_message_newest")]
+        indexes = [
+            models.Index(fields=["room", "-id"], name="hub_message_newest"),
+            # All that counting what is unread asks for. SQLite asks for `deleted_at`, too, whatever the condition says.
+            models.Index(
+                fields=["room", "id", "author", "deleted_at"],
+                name="hub_message_counted",
+                condition=models.Q(deleted_at__isnull=True),
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.pk} in {self.room_id}"

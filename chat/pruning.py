@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
 from django.db import connection
+from django.utils import timezone
 
 from chat.models import Room
 
+KEPT: Final = timedelta(hours=1)
+"""After its deletion: who comes back meanwhile is told of it as the member that they were."""
 _ROWS: Final = 500
 _MESSAGES: Final = 40
 """Of 4000 characters each, which the search index has to forget, too, they hold SQLite's one writer for some 50 ms."""
@@ -15,7 +19,7 @@ _MESSAGES: Final = 40
 
 def prune() -> int:
     """Returns how many rows went. What a kill interrupts goes on the next time: the room's own row is the last."""
-    deleted = Room.objects.filter(deleted_at__isnull=False).order_by("pk")
+    deleted = Room.objects.filter(deleted_at__lt=timezone.now() - KEPT).order_by("pk")
     return sum(_take_away(pk) for pk in deleted.values_list("pk", flat=True))
 
 

@@ -310,7 +310,7 @@ def edit(
 
 
 def delete(room: Room) -> None:
-    """For good. Gone already is fine; the rows go later, bit by bit (`chat.pruning`)."""
+    """For good. Gone already is fine; the rows go an hour later, bit by bit (`chat.pruning`)."""
     try:
         with _held(room) as row:
             row.deleted_at = timezone.now()

@@ -20,7 +20,7 @@ from django.db.models.functions import StrIndex, Upper
 from django.db.models.lookups import GreaterThan
 from django.utils.translation import gettext as _
 
-from chat import messages, names, rooms
+from chat import messages, names, rooms, text
 from chat.errors import InvalidChat
 from chat.models import Message, Room
 from notifications import content
@@ -96,7 +96,7 @@ def search(
     shown = found[:limit]
     called = names.of(Room.objects.filter(pk__in={row.room_id for row in shown}), user)
     return Page(
-        [Hit(row, called.get(row.room_id, ""), *_snippet(row.body, parts)) for row in shown],
+        [Hit(row, called.get(row.room_id, ""), *_snippet(row, parts)) for row in shown],
         shown[-1].pk if len(found) > limit else None,
     )
 
@@ -169,12 +169,17 @@ def _find_by_fts(
         return [pk for (pk,) in cursor.fetchall()]
 
 
-def _snippet(body: str, parts: Iterable[str]) -> tuple[str, list[tuple[int, int]]]:
-    """The surroundings of the first hit, and where in them all hits are."""
-    line = content.printable_line(body)
+def _snippet(message: Message, parts: Iterable[str]) -> tuple[str, list[tuple[int, int]]]:
+    """The surroundings of the first hit, and where in them all hits are: as the message is read, or as it was typed
+    where only that has any of it, such as the address of a link.
+    """
     longest_first = sorted(map(re.escape, parts), key=len, reverse=True)
     pattern = re.compile("|".join(longest_first), re.IGNORECASE)
+    line = text.plain(message.html)
     first = pattern.search(line)
+    if first is None:
+        line = content.printable_line(message.body)
+        first = pattern.search(line)
     start = 0 if first is None else _start(line, first.start())
     shown = content.cut(line[start:], _SNIPPET)
     if start:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
-from typing import Any
+from html import unescape
+from typing import Any, Final
 
+import nh3
 from django.utils.translation import gettext as _
 
 from chat import markdown
@@ -13,6 +15,8 @@ from chat.errors import InvalidChat
 from chat.models import BODY_MAX
 from notifications import content
 from notifications.errors import InvalidContent
+
+_BARE: Final = nh3.Cleaner(tags=set())
 
 
 def line(field: str, value: Any, most: int, *, blank: bool = False) -> str:
@@ -49,6 +53,11 @@ def mentioned(value: str) -> set[str]:
 def render(value: str, people: Mapping[str, Mapping[str, Any]]) -> tuple[str, set[str]]:
     """Safe HTML, and who is named in it. `people`: whoever of `mentioned` may read the room, by username."""
     return markdown.render(value, people)
+
+
+def plain(html: str) -> str:
+    """What `render` made, on one line and without its layout, as it is read."""
+    return content.printable_line(unescape(_BARE.clean(html)))
 
 
 def excerpt(value: str, most: int) -> str:

@@ -117,6 +117,10 @@ class Line:
         self.known = head
         self._head = max(head, 0)
         self._early.clear()
+        self.forget()
+
+    def forget(self) -> None:
+        """What was kept may not be shown any more: the log says what is left of it."""
         self._recent.clear()
         self._recent_bytes = 0
 
@@ -134,8 +138,7 @@ class Line:
 
     def _remember(self, events: list[LoggedEvent]) -> None:
         if self._recent and self._recent[-1].offset + 1 != events[0].offset:
-            self._recent.clear()
-            self._recent_bytes = 0
+            self.forget()
         self._recent.extend(events)
         self._recent_bytes += sum(len(event.raw) for event in events)
         bound = RECENT if len(self.readers) > 1 else 0
@@ -327,10 +330,17 @@ class Switchboard:
     def hand_on(self, line: Line, events: list[LoggedEvent]) -> None:
         """Called by a line that advanced. Readers check position themselves, whoever came late skips."""
         if line is self._access:
+            self._forget_redacted(events)
             asyncio.create_task(self._recheck_named(events))  # noqa: RUF006 - ends by itself, failures are logged
         for reader in list(line.readers):
             for event in events:
                 reader.hand(event)
+
+    def _forget_redacted(self, events: list[LoggedEvent]) -> None:
+        for event in events:
+            for name in event.data.get("redacted", ()):
+                if (line := self._lines.get(name)) is not None:
+                    line.forget()
 
     # --- the layer --------------------------------------------------------------------------------------------
 

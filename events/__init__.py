@@ -10,19 +10,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from events.publishing import apublish, publish, publish_many
+    from events.redaction import redact
     from events.whispering import asend, awhisper, send, whisper
 
 _HOMES = {
     "publish": "events.publishing",
     "apublish": "events.publishing",
     "publish_many": "events.publishing",
+    "redact": "events.redaction",
     "whisper": "events.whispering",
     "awhisper": "events.whispering",
     "send": "events.whispering",
     "asend": "events.whispering",
 }
 
-__all__ = ["apublish", "asend", "awhisper", "publish", "publish_many", "send", "whisper"]
+__all__ = [
+    "apublish",
+    "asend",
+    "awhisper",
+    "publish",
+    "publish_many",
+    "redact",
+    "send",
+    "whisper",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -27,7 +27,7 @@ class Topic(models.Model):
 
 
 class Event(models.Model):
-    """One immutable fact. Pending (offset NULL) from its commit until the sequencer numbers it.
+    """One fact, which stays as it is but for `events.redact`. Pending (offset NULL) until the sequencer numbers it.
 
     `topic` is text without a foreign key: with one, a long transaction that publishes would lock the topic's
     row and hold up everybody else who does.
@@ -39,6 +39,8 @@ class Event(models.Model):
     data = models.TextField()
     """JSON, encoded once; what clients get are these very bytes."""
     at = models.DateTimeField(default=timezone.now)
+    about = models.CharField(max_length=100, null=True)  # noqa: DJ001 - NULL: nobody looks for it
+    """What it tells of, such as `message:7`, where its text may have to be taken back. No client sees this."""
 
     class Meta:
         constraints = [
@@ -51,6 +53,11 @@ class Event(models.Model):
                 condition=models.Q(offset__isnull=True),
             ),
             models.Index(fields=["at"], name="hub_event_at"),
+            models.Index(
+                fields=["about"],
+                name="hub_event_about",
+                condition=models.Q(about__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -19,27 +19,32 @@ MAX_DATA: Final = 32 * 1024
 TYPE: Final = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)+", re.ASCII)
 _ROWS_PER_INSERT: Final = 500
 
+Item = tuple[str, str, Mapping[str, Any]] | tuple[str, str, Mapping[str, Any], str]
 
-def publish(topic: str, type: str, data: Mapping[str, Any]) -> Event:
+
+def publish(topic: str, type: str, data: Mapping[str, Any], about: str | None = None) -> Event:
     """Append one event; it exists if and only if the surrounding transaction commits.
 
     The returned row has no offset yet: offsets are given after commit. `data` is anything JSON can say, at
-    most 32 KiB encoded. Raises InvalidEvent or EventTooLarge before anything is written.
+    most 32 KiB encoded; `about`, at most 100 characters, is what `redact` finds it by. Raises InvalidEvent or
+    EventTooLarge before anything is written.
     """
-    event = _row(topic, type, data)
+    event = _row(topic, type, data, about)
     with transaction.atomic():
         event.save(force_insert=True)
         sequence.flush_on_commit([topic])
     return event
 
 
-async def apublish(topic: str, type: str, data: Mapping[str, Any]) -> Event:
+async def apublish(
+    topic: str, type: str, data: Mapping[str, Any], about: str | None = None
+) -> Event:
     """`publish` for async code."""
-    return await sync_to_async(publish)(topic, type, data)
+    return await sync_to_async(publish)(topic, type, data, about)
 
 
-def publish_many(items: Iterable[tuple[str, str, Mapping[str, Any]]]) -> int:
-    """Append many `(topic, type, data)` in a few statements; all or none. Returns how many."""
+def publish_many(items: Iterable[Item]) -> int:
+    """Append many `(topic, type, data)` or `(topic, type, data, about)` in a few statements; all or none. Returns how many."""
     rows = [_row(*item) for item in items]
     if not rows:
         return 0
@@ -49,7 +54,7 @@ def publish_many(items: Iterable[tuple[str, str, Mapping[str, Any]]]) -> int:
     return len(rows)
 
 
-def _row(topic: str, type: str, data: Mapping[str, Any]) -> Event:
+def _row(topic: str, type: str, data: Mapping[str, Any], about: str | None = None) -> Event:
     if not topics.is_valid(topic):
         raise InvalidEvent(
             f"{topic!r} is no topic: use user.<id>, group.<name>, team.<id>, room.<id> or job.<uuid>."
@@ -58,7 +63,7 @@ def _row(topic: str, type: str, data: Mapping[str, Any]) -> Event:
         raise InvalidEvent(
             f"{type!r} is no event type: use lower-case words joined by dots, such as order.late."
         )
-    return Event(topic=topic, type=type, data=encode(data))
+    return Event(topic=topic, type=type, data=encode(data), about=about)
 
 
 def encode(data: Mapping[str, Any]) -> str:

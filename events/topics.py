@@ -12,7 +12,9 @@ from uuid import UUID
 
 from django.conf import settings
 
-ACCESS: Final = "access"  # internal: what changed about who may read; no client can subscribe to it
+ACCESS: Final = (
+    "access"  # internal: what changed about who may read what; no client can subscribe to it
+)
 DASHBOARD: Final = "group.dashboard"
 ANNOUNCEMENTS: Final = "group.announcements"
 

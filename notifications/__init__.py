@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from notifications.model_events import watch
-    from notifications.notifying import EVERYONE, notify
+    from notifications.notifying import EVERYONE, notify, withdraw
 
 _HOMES = {
     "EVERYONE": "notifications.notifying",
     "notify": "notifications.notifying",
     "watch": "notifications.model_events",
+    "withdraw": "notifications.notifying",
 }
 
-__all__ = ["EVERYONE", "notify", "watch"]
+__all__ = ["EVERYONE", "notify", "watch", "withdraw"]
 
 
 def __getattr__(name: str) -> Any:

@@ -23,7 +23,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts import audience, profiles
-from events import publish_many, topics
+from events import publish_many, redact, topics
 from notifications import content, inbox
 from notifications.errors import InvalidNotification
 from notifications.models import Inbox, Letter, Level, Notification
@@ -88,6 +88,20 @@ def notify(
     """
     valid = draft(kind=kind, title=title, body=body, url=url, level=level, actor=actor, key=key)
     return deliver([(valid, to)])
+
+
+def withdraw(*, actor_id: int | None, kind: str, key: str) -> int:
+    """Take a notification of this actor's back from everybody: from inboxes, from those it is on its way to, and its
+    text from the log. Part of the caller's transaction. Returns how many people had it.
+    """
+    with transaction.atomic():
+        # Letters first: whoever delivers one holds it, and what comes of it is there to be found then.
+        Letter.objects.filter(actor_id=actor_id, kind=kind, key=key).delete()
+        # Their actor has an index, their key alone has none.
+        told = Notification.objects.filter(actor=actor_id, kind=kind, key=key)
+        pairs = list(told.values_list("recipient_id", "pk"))
+        redact([_about(pk) for _, pk in pairs], ["body"])
+        return inbox.remove(pairs)
 
 
 def draft(
@@ -228,7 +242,8 @@ def _store(
         for row in rows:
             unread[row.recipient_id] += 1
             data = {**inbox.item(row, actors), "unread": unread[row.recipient_id]}
-            events.append((topics.user(row.recipient_id), "notification.created", data))
+            topic = topics.user(row.recipient_id)
+            events.append((topic, "notification.created", data, _about(row.pk)))
         inbox.add_to_unread({person: count - before[person] for person, count in unread.items()})
         publish_many(events)
     return len(rows)
@@ -346,6 +361,10 @@ def _hand_over(keys: Collection[int]) -> int:
         _store(sorted(pairs), drafts, _actors(drafts))
         Letter.objects.filter(pk__in=[letter.pk for letter in letters]).delete()
     return len(letters)
+
+
+def _about(notification_id: int) -> str:
+    return f"notification:{notification_id}"
 
 
 def _columns(draft: Draft) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from django import forms
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from accounts import profiles
 from chat import people
@@ -19,8 +19,8 @@ from chat.models import NAME_MAX, TOPIC_LINE_MAX, Involvement, Kind
 _BETWEEN: Final = re.compile(r"[\s,;]+")
 _MOST_TYPED: Final = 20_000  # characters
 KINDS: Final = (
-    (Kind.OPEN, pgettext_lazy("room", "Open"), gettext_lazy("Everybody may read and join.")),
-    (Kind.CLOSED, pgettext_lazy("room", "Closed"), gettext_lazy("Only its members know of it.")),
+    (Kind.OPEN, Kind.OPEN.label, gettext_lazy("Everybody may read and join.")),
+    (Kind.CLOSED, Kind.CLOSED.label, gettext_lazy("Only its members know of it.")),
 )
 INVOLVEMENTS: Final = (
     (Involvement.EVERYTHING, gettext_lazy("Everything"), gettext_lazy("Each message.")),

@@ -37,6 +37,12 @@ def act(client: Client, action: str, *chosen: Room, **more: str) -> Any:
     return client.post(LIST, data, follow=True)
 
 
+def test_a_room_is_open_as_rooms_are(root, alice):
+    rooms.create(alice, "open", "Hall")
+    page = root.get(LIST, headers={"Accept-Language": "ko"}).content.decode()
+    assert '<td class="field-kind">공개</td>' in page
+
+
 def test_superusers_see_rooms_and_not_what_is_said_in_them(root, room, alice, bob):
     gone = rooms.create(alice, "open", "Gone")
     rooms.delete(gone)

@@ -143,6 +143,26 @@ def test_an_outsider_marks_nothing(room, charlie):
             act(charlie, room.pk, 1)
 
 
+def test_who_is_named_in_what_they_have_read_is_told_and_the_next_read_marks_it(room, alice, bob):
+    message = say(alice, room, "hello")
+    marks.read_messages(bob, room.pk, message.pk)
+    messages.edit(alice, room.pk, message.pk, "hello @bob")
+    assert inbox.unread(bob) == 1
+    following = say(alice, room, "and more")
+    assert inbox.unread(bob) == 1
+    marks.read_messages(bob, room.pk, following.pk)
+    assert inbox.unread(bob) == 0
+
+
+def test_reading_the_same_again_marks_it_too_and_leaves_what_comes_later(room, alice, bob):
+    message, later = say(alice, room, "hello"), say(alice, room, "later @bob")
+    marks.read_messages(bob, room.pk, message.pk)
+    messages.edit(alice, room.pk, message.pk, "hello @bob")
+    marks.read_messages(bob, room.pk, message.pk)
+    unread = [item["url"] for item in inbox.page(bob, "unread").items]
+    assert unread == [f"/rooms/{room.pk}/at/{later.pk}/"]
+
+
 def test_of_many_tabs_at_once_the_furthest_counts(room, alice, bob):
     said = [say(alice, room, f"{n}").pk for n in range(30)]
     shuffled = random.Random(7).sample(said, len(said))

@@ -11,11 +11,13 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 
+from accounts.models import Profile
 from chat import messages, rooms
 from chat.errors import InvalidChat, NoSuchMessage, NoSuchRoom, NotPossible
 from chat.models import BODY_MAX, Membership, Mention, Message, Room
 from events import log, topics
-from notifications import inbox
+from events.models import Event
+from notifications import inbox, notifying
 from notifications.models import Letter, Notification
 from tests.chat.test_rooms import told, types, undone
 from tests.notifications.test_api import calls
@@ -219,6 +221,27 @@ def test_a_deleted_message_leaves_a_trace_without_its_text(room, alice, bob):
     assert messages.post(alice, room.pk, message.client_id, "again")[1] is False
 
 
+def test_nothing_of_a_deleted_text_is_left_in_the_log_either(room, alice, bob):
+    gone, kept = say(alice, room, "secret @bob"), say(alice, room, "no secret @bob")
+    messages.edit(alice, room.pk, gone.pk, "secret plans @bob")
+    before = types(topics.room(room.pk))
+    messages.delete(alice, room.pk, gone.pk)
+    found = told(topics.room(room.pk))
+    assert types(topics.room(room.pk)) == [*before, "message.deleted"]
+    assert [data["body"] for kind, data in found if kind.startswith("message.")] == [
+        "", kept.body, "", "",
+    ]  # fmt: skip
+    assert [data["mentions"] for kind, data in found if kind.startswith("message.")] == [
+        [bob.pk], [bob.pk], [bob.pk], [],
+    ]  # fmt: skip
+    left = Event.objects.filter(data__contains="secret")
+    assert set(left.values_list("about", flat=True)) == {
+        f"message:{kept.pk}", f"notification:{inbox.page(bob).notifications[0].pk}",
+    }  # fmt: skip
+    offsets = [event.offset for event in log.after(topics.room(room.pk), 0, 100)]
+    assert offsets == list(range(1, len(offsets) + 1))
+
+
 def test_a_message_is_found_in_its_own_room_alone(room, alice, bob):
     other = rooms.create(alice, "open", "Other")
     message = say(alice, other)
@@ -290,6 +313,15 @@ def test_whoever_is_named_is_told_once_and_only_if_they_may_read_it(room, alice,
     assert f'data-user="{charlie.pk}"' not in message.html
 
 
+def test_each_is_told_in_their_own_language(room, alice, bob):
+    seoyeon, minho = person("seoyeon"), person("minho")
+    Profile.objects.filter(user__in=[seoyeon, minho]).update(language="ko")
+    rooms.invite(room, [seoyeon, minho], by=alice)
+    say(alice, room, "hello @bob @seoyeon @minho")
+    assert notices(bob) == ["alice mentioned you in Night"]
+    assert notices(seoyeon) == notices(minho) == ["alice님이 Night에서 나를 언급했어요"]
+
+
 def test_in_an_open_room_everybody_may_be_named(alice, charlie):
     room = rooms.create(alice, "open", "Night")
     say(alice, room, "where is @charlie")
@@ -346,6 +378,17 @@ def test_what_is_deleted_leaves_no_notification(room, alice, bob):
     kind, data = told(topics.user(bob.pk))[-1]
     assert (kind, data["unread"]) == ("notification.removed", 1)
     assert inbox.unread(bob) == 1
+
+
+def test_who_has_not_been_told_yet_is_not_told_of_what_was_deleted_meanwhile(
+    room, alice, bob, monkeypatch
+):
+    monkeypatch.setattr(notifying, "_deliver_waiting", lambda: None)  # the process dies there
+    kept, gone = say(alice, room, "kept @bob"), say(alice, room, "gone @bob")
+    messages.delete(alice, room.pk, gone.pk)
+    assert notifying.deliver_left_behind() == 1
+    urls = [item["url"] for item in inbox.page(bob).items]
+    assert urls == [f"/rooms/{room.pk}/at/{kept.pk}/"]
 
 
 def test_a_deletion_by_another_takes_the_authors_notifications_away(room, alice, bob):

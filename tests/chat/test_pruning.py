@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,10 +13,13 @@ from celery import current_app
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
+from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
 from chat import messages, pruning, rooms, search
 from chat.models import BODY_MAX, Membership, Mention, Message, Room
+from events import topics
+from events.topics import Topic
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -37,8 +41,17 @@ def kept(alice: User, bob: User) -> Room:
 def gone(alice: User, bob: User) -> Room:
     room = rooms.create(alice, "closed", "Gone", members=[bob])
     say(alice, room, "gone words @bob")
-    rooms.delete(room)
+    delete_long_ago(room)
     return room
+
+
+def delete_long_ago(room: Room) -> None:
+    rooms.delete(room)
+    age(room, pruning.KEPT)
+
+
+def age(room: Room, by: timedelta) -> None:
+    Room.objects.filter(pk=room.pk).update(deleted_at=F("deleted_at") - by)
 
 
 def test_takes_away_deleted_rooms_whole_and_nothing_else(kept, gone, alice):
@@ -50,6 +63,18 @@ def test_takes_away_deleted_rooms_whole_and_nothing_else(kept, gone, alice):
     assert Mention.objects.count() == 1
     assert [hit.message.room_id for hit in search.search(alice, "words").hits] == [kept.pk]
     assert pruning.prune() == 0
+
+
+def test_who_comes_back_within_the_hour_hears_of_the_end(alice, bob):
+    room = rooms.create(alice, "closed", "Gone", members=[bob])
+    pair = (bob.pk, Topic("room", str(room.pk), topics.room(room.pk)))
+    rooms.delete(room)
+    age(room, pruning.KEPT - timedelta(minutes=1))
+    assert pruning.prune() == 0
+    assert rooms.ended([pair]) == {pair}
+    age(room, timedelta(minutes=1))
+    assert pruning.prune() == 3
+    assert rooms.ended([pair]) == set()
 
 
 def test_goes_on_where_it_was_interrupted(kept, gone, monkeypatch):
@@ -87,7 +112,7 @@ def test_no_bite_holds_the_writer_for_long(alice):
         200,
         lambda n: "".join(chr(0xAC00 + (n * 37 + i * 7) % 11000) for i in range(BODY_MAX)),
     )
-    rooms.delete(room)
+    delete_long_ago(room)
     longest = 0.0
 
     def clock(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -109,7 +134,7 @@ def test_bites_are_transactions_of_their_own(alice, monkeypatch):
     monkeypatch.setattr(pruning, "_MESSAGES", 10)
     room = rooms.create(alice, "closed", "Gone")
     _fill(room, alice, 25, str)
-    rooms.delete(room)
+    delete_long_ago(room)
     with CaptureQueriesContext(connection) as taken:
         pruning.prune()
     said = [one["sql"] for one in taken]

@@ -202,6 +202,20 @@ def test_hits_are_cut_around_what_was_looked_for(say, alice):
     assert [piece for piece, is_hit in hit.parts if is_hit] == ["needle", "Needle"]
 
 
+def test_a_snippet_reads_as_the_message_does(say, alice):
+    say("**needle** of [the docs](https://example.org/x) & `a*b`\n\n- one\n- @bob <b>\n> two")
+    (hit,) = search.search(alice, "needle").hits
+    assert hit.snippet == "needle of the docs & a*b one @bob <b> two"
+    assert [hit.snippet[start:end] for start, end in hit.ranges] == ["needle"]
+
+
+def test_what_stands_in_the_typed_text_alone_is_shown_there(say, alice):
+    say("see [the docs](https://example.org/x)")
+    (hit,) = search.search(alice, "example.org").hits
+    assert hit.snippet == "see [the docs](https://example.org/x)"
+    assert [hit.snippet[start:end] for start, end in hit.ranges] == ["example.org"]
+
+
 def test_a_short_text_is_its_own_snippet(say, alice):
     say("🎉 서버가 났어요 🎉 <b>")
     [hit] = search.search(alice, "서버 났").hits

@@ -198,6 +198,23 @@ def test_and_so_it_is_in_a_direct_room(alice, bob):
         stage.after(act)
 
 
+def test_who_slept_through_it_sees_what_who_was_awake_sees(alice, bob):
+    """What is deleted has no text in the log any more; counts and order come out the same."""
+    room = rooms.create(alice, "closed", "Night", members=[bob])
+    say(alice, room, "before @bob")
+    before = snapshot(calls(bob), room)
+    assert before is not None
+    said = [say(alice, room, f"{n} @bob") for n in range(4)]
+    messages.edit(alice, room.pk, said[1].pk, "changed")
+    messages.edit(alice, room.pk, said[2].pk, "changed @bob")
+    for gone in said[:3]:
+        messages.delete(alice, room.pk, gone.pk)
+    events = events_after(before, topics.room(room.pk))
+    texts = {event.data["body"] for event in events if event.data["id"] != said[3].pk}
+    assert texts == {""}
+    assert shown(apply(before, events, bob.pk)) == shown(snapshot(calls(bob), room))
+
+
 def test_what_happens_between_cursor_and_rows_is_not_counted_twice(alice, bob, monkeypatch):
     """A message at or below the snapshot's `last_message` is in its counts already."""
     room = rooms.create(alice, "closed", "Night", members=[bob])

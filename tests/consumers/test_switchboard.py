@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import random
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ from accounts import audience
 from accounts.authenticate import Credential
 from consumers import subscription as subscriptions
 from consumers import switchboard
+from consumers.cursor import Cursor
 from consumers.protocol import Close, Item, Reset, Revoked, Whisper
 from consumers.subscription import Subscription
 from consumers.switchboard import Switchboard
@@ -297,6 +299,20 @@ async def test_the_own_topic_that_ends_closes_and_who_has_no_room_comes_back_for
     full.finish(last)
     assert (client.items, client.ended) == ([last], Close.ROOM_DELETED)
     assert (slow.items, slow.ended) == ([], Close.RESTARTING)
+
+
+async def test_what_is_redacted_is_read_from_the_log_again(board, log):
+    _, client = await connected(board)
+    await connected(board)  # for one reader alone nothing is kept
+    for _ in range(3):
+        tell(board, log.add())
+    await settled(client, [1, 2, 3])
+    log.events[1] = dataclasses.replace(log.events[1], raw="{}")
+    told = LoggedEvent("access", 1, "hub.redacted", json.dumps({"redacted": ["room.1", TOPIC]}), "")
+    board.hand_on(board._access, [told])
+    _, late = await connected(board, Cursor("e1", {TOPIC: 0}))
+    await settled(late, [1, 2, 3])
+    assert late.items == log.events
 
 
 async def test_when_rights_to_a_topic_change_its_readers_are_asked_and_nobody_else(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zoneinfo
 from datetime import timedelta
 from typing import Any
 
@@ -43,6 +44,14 @@ def test_name_theme_time_zone_and_shortcuts_reach_every_page(as_alice):
     assert 'data-name="Alice Ahn"' in page
     assert 'data-time-zone="Asia/Seoul"' in page
     assert 'data-shortcuts="off"' in page
+
+
+def test_time_zones_are_not_looked_for_with_every_page(as_alice, monkeypatch):
+    save(as_alice, time_zone="Asia/Seoul")
+    as_alice.get("/inbox/")
+    monkeypatch.setattr(zoneinfo, "available_timezones", lambda: pytest.fail("looked again"))
+    page = as_alice.get("/inbox/").content.decode()
+    assert 'data-time-zone="Asia/Seoul"' in page
 
 
 @pytest.mark.parametrize(
