@@ -50,14 +50,14 @@ PAGE: Final = 25
 PAGE_MAX: Final = 100
 PRUNED_AT_ONCE: Final = 5000
 LEGAL: Final[Mapping[State, frozenset[State]]] = {
-    State.QUEUED: frozenset({State.STARTED, State.CANCELLED}),
+    State.QUEUED: frozenset({State.STARTED, State.CANCELLED, State.FAILED}),
     State.STARTED: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.LOST}),
     State.FAILED: frozenset({State.QUEUED}),
     State.CANCELLED: frozenset({State.QUEUED}),
     State.LOST: frozenset({State.QUEUED}),
     State.SUCCEEDED: frozenset(),
 }
-"""The way back to queued is a new attempt."""
+"""The way back to queued is a new attempt; what can't be sent to a worker fails without having started."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,18 @@ def give_up(job_id: uuid.UUID, attempt: int, state: State) -> Job | None:
     silent = Q(lease_until__lt=now)
     return _move(
         job_id, attempt, State.STARTED, state, only=silent, finished_at=now, lease_until=None
+    )
+
+
+def refuse(job_id: uuid.UUID, attempt: int, why: str) -> Job | None:
+    """End a waiting attempt that no worker can ever be sent; None when it is not waiting any more."""
+    return _move(
+        job_id,
+        attempt,
+        State.QUEUED,
+        State.FAILED,
+        finished_at=timezone.now(),
+        error=clean(why, ERROR_MAX, end=True),
     )
 
 

@@ -10,12 +10,14 @@ from typing import Any, Final
 
 import redis
 from celery import current_app
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Q
-from django.utils import timezone
-from kombu.exceptions import OperationalError as BrokerAway
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
+from kombu.exceptions import OperationalError as KombuError
 from kombu.utils.json import dumps, loads
 
+from tasks import jobs, notices
 from tasks.models import EXTERNAL, Job, State
 
 logger = logging.getLogger(__name__)
@@ -30,6 +32,18 @@ FRESH: Final = timedelta(seconds=15)
 STALE: Final = timedelta(minutes=10)
 """A message older than this is sent again even where others wait, for its queue may never be seen empty."""
 _AT_ONCE: Final = 500
+_AWAY: Final = (KombuError, redis.RedisError, OSError)
+
+
+class BrokerAway(Exception):
+    """Nothing can be sent now, whichever job it is for."""
+
+
+def check(task: Any, args: Any, kwargs: Any) -> None:
+    """Raise TypeError for arguments that the task does not take, as Celery does when it sends them."""
+    takes = getattr(task, "__header__", None)
+    if task.typing and takes is not None:
+        takes(*(args or ()), **(kwargs or {}))
 
 
 def pack(args: Any, kwargs: Any, options: Mapping[str, Any]) -> str:
@@ -48,29 +62,45 @@ def send_later(job_id: uuid.UUID) -> None:
 
 
 def send(job_id: uuid.UUID) -> bool:
-    """Send a message for the waiting attempt. False, and no more, when the broker is away or nothing waits."""
-    job = _waiting().filter(pk=job_id).first()
+    """Send a message for the waiting attempt. False, and no more, when the broker is away or nothing was to be sent."""
+    try:
+        return _send(job_id)
+    except BrokerAway as error:
+        logger.warning("job %s waits to be sent: %s", job_id, error)
+        return False
+
+
+def _send(job_id: uuid.UUID) -> bool:
+    """Raises BrokerAway. What can't be sent whatever the broker does has failed: it would wait for ever."""
+    job = _waiting().select_related("owner__hub_profile").filter(pk=job_id).first()
     if job is None:
         return False
     task: Any = current_app.tasks.get(job.kind)
     if not hasattr(task, "send"):
         logger.error("job %s: no tracked task is called %s any more", job.pk, job.kind)
+        with translation.override(notices.language_of(job.owner)):
+            why = _("There is no task called %(name)s any more.") % {"name": job.kind}
+        jobs.refuse(job.pk, job.attempt, why)
         return False
-    call = unpack(job)
-    options = {**call["options"], "headers": _headers(job, call["options"])}
     try:
+        call = unpack(job)
+        # What stands in our own row is decided here, whatever the caller said of it.
+        options = {
+            **call["options"],
+            "headers": _headers(job, call["options"]),
+            "task_id": message_id(job),
+            "retries": job.attempt - 1,
+            "retry": False,
+        }
         with _broker() as broker:
-            task.send(
-                call["args"],
-                call["kwargs"],
-                task_id=message_id(job),
-                retries=job.attempt - 1,
-                connection=broker,
-                retry=False,
-                **options,
-            )
-    except (BrokerAway, redis.RedisError, OSError) as error:
-        logger.warning("job %s waits to be sent: %s", job.pk, error)
+            task.send(call["args"], call["kwargs"], **{**options, "connection": broker})
+    except _AWAY as error:
+        raise BrokerAway(str(error)) from error
+    except Exception as error:
+        logger.exception("job %s can't be sent", job.pk)
+        with translation.override(notices.language_of(job.owner)):
+            why = _("The job can't be sent to a worker: %(error)s") % {"error": error}
+        jobs.refuse(job.pk, job.attempt, why)
         return False
     _waiting().filter(pk=job_id, attempt=job.attempt).update(sent_at=timezone.now())
     return True
@@ -97,9 +127,15 @@ def send_left_behind() -> int:
     picked = waiting.filter(unsent | lost | Q(sent_at__lt=now - STALE))
     sent = 0
     for job_id in list(picked.values_list("pk", flat=True)[:_AT_ONCE]):
-        if not send(job_id):
-            break  # the broker is away for the others, too
-        sent += 1
+        try:
+            sent += _send(job_id)
+        except BrokerAway as error:
+            logger.warning("jobs wait to be sent: %s", error)
+            break
+        except (OperationalError, InterfaceError):
+            raise  # the database is away for the others, too
+        except Exception:
+            logger.exception("job %s can't be sent", job_id)
     return sent
 
 
@@ -123,7 +159,7 @@ def _empty_queues() -> list[str]:
     try:
         with _broker() as broker:
             return [name for name in names if _is_empty(broker, name or default_queue())]
-    except (BrokerAway, redis.RedisError, OSError):
+    except _AWAY:
         return []
 
 

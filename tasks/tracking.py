@@ -98,7 +98,10 @@ class Tracked(Task):  # type: ignore[type-arg]
     abstract = True
 
     def start(self, *, owner: User | None, **kwargs: Any) -> Job:
-        """Queue a run for this person: the row in the caller's transaction, the message when that commits."""
+        """Queue a run for this person: the row in the caller's transaction, the message when that commits.
+
+        Raises TypeError for arguments that the task does not take, or that are no JSON.
+        """
         return _queue(self, owner, (), kwargs, {})
 
     def send(self, args: Any, kwargs: Any, **options: Any) -> None:
@@ -323,6 +326,7 @@ def _queue(
     job_id: uuid.UUID | None = None,
     by_hand: bool = False,
 ) -> Job:
+    queue.check(task, args, kwargs)
     with transaction.atomic(), translation.override(notices.language_of(owner)):
         job = jobs.create(
             kind=task.name,

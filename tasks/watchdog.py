@@ -49,11 +49,16 @@ def install() -> None:
     signals.task_prerun.connect(_leave_sign, dispatch_uid="hub_watchdog")
 
 
-def look(watch: Watch | None = None) -> None:
-    """One look at everything."""
-    end_silent()
-    queue.send_left_behind()
-    _note_outage((watch or Watch()).nobody_takes())
+def look(watch: Watch) -> None:
+    """One look at everything. What stumbles does not keep the rest from being looked at."""
+    for step in (watch.end_silent, queue.send_left_behind, watch.note_outage):
+        try:
+            step()
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("the watchdog can't see: %s", error)
+            return  # nor could the rest
+        except Exception:
+            logger.exception("the watchdog stumbled")
 
 
 def end_silent() -> int:
@@ -82,6 +87,17 @@ class Watch:
 
     def __init__(self) -> None:
         self._sign_seen_at = time.monotonic()
+        self._looked_at = float("-inf")
+
+    def end_silent(self) -> None:
+        """After a time in which nobody could be heard, nobody is taken for silent yet."""
+        if time.monotonic() - self._looked_at > BLIND:
+            extend_leases()
+        end_silent()
+        self._looked_at = time.monotonic()
+
+    def note_outage(self) -> None:
+        _note_outage(self.nobody_takes())
 
     def nobody_takes(self) -> bool:
         """Jobs wait for a minute in a queue from which none was taken, or workers show no sign at all."""
@@ -135,19 +151,9 @@ def _start(**_: Any) -> None:
 
 def _watch() -> None:
     watch = Watch()
-    looked_at = float("-inf")
     while True:
-        try:
-            if time.monotonic() - looked_at > BLIND:
-                extend_leases()
-            look(watch)
-            looked_at = time.monotonic()
-        except (OperationalError, InterfaceError) as error:
-            logger.warning("the watchdog can't see: %s", error)
-        except Exception:
-            logger.exception("the watchdog stumbled")
-        finally:
-            connections.close_all()
+        look(watch)
+        connections.close_all()
         time.sleep(TICK)
 
 

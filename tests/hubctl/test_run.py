@@ -182,7 +182,7 @@ def test_killed_with_9_the_job_is_lost_within_its_lease(running, person) -> None
     killed = time.monotonic()
 
     def is_lost() -> bool:
-        watchdog.look()
+        watchdog.end_silent()
         return only_job(person).state == State.LOST
 
     wait_until(is_lost)
@@ -246,7 +246,7 @@ def test_a_job_given_up_meanwhile_is_filed_anew(own_server, running, person, tmp
     server.streams.kill()
 
     def is_lost() -> bool:
-        watchdog.look()
+        watchdog.end_silent()
         return only_job(person).state == State.LOST
 
     wait_until(is_lost)

@@ -6,14 +6,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import redis
 from celery import current_app
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Permission, User
 from django.db import transaction
 from django.utils import timezone
 
 from events import redis_client
 from notifications.models import Notification
-from tasks import log, progress, queue, track, tracking
+from tasks import jobs, log, progress, queue, track, tracking
 from tasks.errors import Cancelled, InvalidArguments, NotPossible, NotStartable
 from tasks.models import Attempt, Job, State
 from tasks.running import Run
@@ -210,8 +211,80 @@ def test_a_job_without_redis_is_sent_when_it_is_back(alice, monkeypatch):
     assert waiting() == 1
 
 
+def test_arguments_that_the_task_does_not_take_are_refused_at_the_start(alice):
+    with pytest.raises(TypeError):
+        shop.stocktake.start(owner=alice, shelfs=3)
+    with pytest.raises(TypeError):
+        shop.stocktake.delay()
+    assert not Job.objects.exists()
+
+
+def test_what_celery_may_be_told_of_sending_changes_nothing():
+    policy = {"max_retries": 1}
+    result = shop.stocktake.apply_async((3,), retry=True, retries=2, retry_policy=policy)
+    job = Job.objects.get(pk=result.id)
+    assert waiting() == 1
+    assert run(job).state == State.SUCCEEDED
+
+
+def left_behind(owner: User, message: str = "", kind: str = shop.stocktake.name) -> Job:
+    job: Job = shop.stocktake.start(owner=owner, shelves=1)
+    old = timezone.now() - timedelta(minutes=1)
+    changed = {"message": message or job.message, "kind": kind, "created_at": old}
+    Job.objects.filter(pk=job.pk).update(sent_at=None, queued_at=old, **changed)
+    return job
+
+
+def test_a_job_that_can_not_be_sent_fails_and_keeps_no_other_from_being_sent(alice):
+    wrong = left_behind(alice, queue.pack((), {"shelfs": 1}, {}))
+    odd = left_behind(alice, queue.pack((), {"shelves": 1}, {"soft_time_limit": 9, "expires": "x"}))
+    broken = left_behind(alice, "{")
+    good = left_behind(alice)
+    before = waiting()
+    assert queue.send_left_behind() == 1
+    assert waiting() == before + 1
+    for job in (wrong, odd, broken):
+        job.refresh_from_db()
+        assert job.state == State.FAILED
+        assert job.error.startswith("The job can't be sent to a worker: ")
+    assert "shelfs" in Job.objects.get(pk=wrong.pk).error
+    good.refresh_from_db()
+    assert good.sent_at is not None
+    told = Notification.objects.filter(recipient=alice, kind="job.failed")
+    assert [one.body for one in told if "shelfs" in one.body]
+    assert not [one for one in told if "It ran for" in one.body]
+
+
+def test_a_job_of_a_task_that_is_no_more_fails_and_keeps_no_other_from_being_sent(alice):
+    orphan = left_behind(alice, kind="shop.gone")
+    good = left_behind(alice)
+    assert queue.send_left_behind() == 1
+    orphan.refresh_from_db()
+    good.refresh_from_db()
+    assert (orphan.state, orphan.error) == (
+        State.FAILED,
+        "There is no task called shop.gone any more.",
+    )
+    assert good.sent_at is not None
+    assert [one["state"] for one in jobs.attempts(orphan)] == ["failed"]
+
+
+def test_while_the_broker_is_away_every_job_waits(alice, monkeypatch):
+    def broker() -> Any:
+        asked.append(1)
+        raise redis.ConnectionError("refused")
+
+    left_behind(alice)
+    left_behind(alice)
+    asked: list[int] = []
+    monkeypatch.setattr(queue, "_broker", broker)
+    assert queue.send_left_behind() == 0
+    assert len(asked) == 1
+    assert set(Job.objects.values_list("state", "sent_at")) == {(State.QUEUED, None)}
+
+
 def test_what_got_lost_is_sent_again_and_what_waits_its_turn_is_not(alice):
-    jobs = [shop.stocktake.start(owner=alice, shelves=1) for _ in range(5)]
+    started = [shop.stocktake.start(owner=alice, shelves=1) for _ in range(5)]
     old = timezone.now() - queue.FRESH - timedelta(seconds=1)
     Job.objects.update(sent_at=old)
     assert queue.send_left_behind() == 0  # they stand in the queue
@@ -220,7 +293,7 @@ def test_what_got_lost_is_sent_again_and_what_waits_its_turn_is_not(alice):
     assert waiting() == 5
     _queue_key_delete()
     assert queue.send_left_behind() == 0  # a worker may have taken them just now
-    for job in jobs:
+    for job in started:
         assert run(job).state == State.SUCCEEDED
 
 
