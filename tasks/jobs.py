@@ -132,6 +132,7 @@ def finish(
     summary: str = "",
     error: str = "",
     quiet: bool = False,
+    only: Q | None = None,
     **progress: Any,
 ) -> Job | None:
     """End a started attempt; None when it has ended already. `quiet`: another attempt follows by itself."""
@@ -140,6 +141,7 @@ def finish(
         attempt,
         State.STARTED,
         state,
+        only=only,
         quiet=quiet,
         finished_at=timezone.now(),
         lease_until=None,
@@ -147,6 +149,29 @@ def finish(
         error=clean(error, ERROR_MAX, end=True),
         **progress,
     )
+
+
+def try_again(
+    job_id: uuid.UUID,
+    attempt: int,
+    *,
+    error: str,
+    due_at: datetime | None,
+    call: Mapping[str, str],
+    **progress: Any,
+) -> Job | None:
+    """Let a started attempt fail, and queue the next one: nobody is told of the failure. None when it has ended already.
+
+    What was asked to stop is cancelled, and not tried again. `call` are the `message` and `queue` that change.
+    """
+    with transaction.atomic():
+        wanted = Q(cancel_requested_at=None)
+        failed = finish(
+            job_id, attempt, State.FAILED, error=error, quiet=True, only=wanted, **progress
+        )
+        if failed is None:
+            return finish(job_id, attempt, State.CANCELLED, **progress)
+        return retry(job_id, attempt=attempt, due_at=due_at, call=call)
 
 
 def give_up(job_id: uuid.UUID, attempt: int, state: State) -> Job | None:
@@ -193,8 +218,17 @@ def cancel(job_id: uuid.UUID, by: User | None) -> Job:
         return job
 
 
-def retry(job_id: uuid.UUID, *, due_at: datetime | None = None) -> Job:
-    """Queue an ended job once more, as a new attempt; sending it is the caller's. Raises NotPossible."""
+def retry(
+    job_id: uuid.UUID,
+    *,
+    attempt: int | None = None,
+    due_at: datetime | None = None,
+    call: Mapping[str, Any] | None = None,
+) -> Job:
+    """Queue an ended job once more, as a new attempt; sending it is the caller's. Raises NotPossible.
+
+    With `attempt` only if that is still the last one; `call` are the `message` and `queue` that change.
+    """
     job = Job.objects.filter(pk=job_id).first()
     if job is None:
         raise NoSuchJob
@@ -207,7 +241,7 @@ def retry(job_id: uuid.UUID, *, due_at: datetime | None = None) -> Job:
     now = timezone.now()
     moved = _move(
         job_id,
-        job.attempt,
+        job.attempt if attempt is None else attempt,
         State(job.state),
         State.QUEUED,
         attempt=job.attempt + 1,
@@ -223,6 +257,7 @@ def retry(job_id: uuid.UUID, *, due_at: datetime | None = None) -> Job:
         note="",
         summary="",
         error="",
+        **(call or {}),
     )
     if moved is None:
         raise NotPossible(_("Somebody else has started it again already."))

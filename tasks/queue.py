@@ -56,9 +56,10 @@ def unpack(job: Job) -> dict[str, Any]:
     return call
 
 
-def send_later(job_id: uuid.UUID) -> None:
-    """When the surrounding transaction commits."""
-    transaction.on_commit(lambda: send(job_id), robust=True)
+def send_later(job: Job) -> None:
+    """When the surrounding transaction commits; what is due after that is sent by the watchdog."""
+    if job.due_at is None or job.due_at <= timezone.now():
+        transaction.on_commit(lambda: send(job.pk), robust=True)
 
 
 def send(job_id: uuid.UUID) -> bool:

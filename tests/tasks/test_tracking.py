@@ -130,6 +130,68 @@ def test_a_task_that_asks_for_it_is_tried_again_and_only_the_end_is_told(alice, 
     assert list(kinds) == ["job.succeeded"]
 
 
+def test_a_task_that_asks_for_other_arguments_gets_them(alice):
+    job = run(shop.later.start(owner=alice, shelves=2))
+    assert (job.state, job.attempt, queue.unpack(job)["kwargs"]["shelves"]) == ("queued", 2, 1)
+    run(job)
+    assert run(job).summary == "waited 0 s each time"
+    assert job.attempt == 3
+    assert waiting() == 3
+
+
+def test_a_task_that_asks_to_be_run_later_is_sent_then(alice):
+    job = run(shop.later.start(owner=alice, shelves=1, wait=60))
+    assert waiting() == 1  # the first message
+    assert job.due_at is not None
+    assert timedelta(seconds=50) < job.due_at - timezone.now() <= timedelta(seconds=60)
+    queue.send_left_behind()
+    assert waiting() == 1
+    Job.objects.update(due_at=timezone.now() - timedelta(seconds=1))
+    queue.send_left_behind()
+    assert waiting() == 2
+    assert run(job).summary == "waited 60 s each time"
+
+
+def test_a_task_that_asks_for_arguments_it_does_not_take_fails(alice):
+    job = run(shop.wrong_turn.start(owner=alice))
+    assert job.state == State.FAILED
+    assert "TypeError" in job.error
+
+
+def test_a_task_that_asks_for_another_queue_waits_there(alice):
+    job = run(shop.later.start(owner=alice, shelves=1, wait=60, queue="night"))
+    assert (job.queue, queue.unpack(job)["options"]) == ("night", {"queue": "night"})
+
+
+def test_a_job_that_was_ended_meanwhile_is_not_queued_again_by_its_old_run(alice):
+    job = shop.later.start(owner=alice, shelves=1)
+    old = jobs.claim(job.pk, 1, 15)
+    jobs.finish(job.pk, 1, State.LOST)
+    assert old is not None
+    assert not Run(old).finish(State.SUCCEEDED)
+    again = jobs.retry(job.pk)
+    jobs.claim(job.pk, 2, 15)
+    jobs.finish(job.pk, 2, State.CANCELLED)
+    tried = Run(old).try_again(error="old", due_at=None, call={})
+    assert tried is None
+    with pytest.raises(NotPossible):
+        jobs.retry(job.pk, attempt=1)
+    again.refresh_from_db()
+    assert (again.state, again.attempt) == (State.CANCELLED, 2)
+
+
+def test_a_job_that_was_cancelled_is_not_tried_again(alice, monkeypatch):
+    def cancelled_just_now(run: Run, **again: Any) -> Job | None:
+        jobs.cancel(run.job.pk, alice)
+        return try_again(run, **again)
+
+    try_again = Run.try_again
+    monkeypatch.setattr(Run, "try_again", cancelled_just_now)
+    job = run(shop.later.start(owner=alice, shelves=1))
+    assert (job.state, job.attempt, job.error) == (State.CANCELLED, 1, "")
+    assert waiting() == 1
+
+
 def test_a_broken_task_leaves_its_trace(alice):
     job = run(shop.broken.start(owner=alice))
     assert job.state == State.FAILED
