@@ -201,7 +201,7 @@ class Tracked(Task):  # type: ignore[type-arg]
         if again.sig is not None:
             options = {**queue.unpack(run.job)["options"], **again.sig.options}
             call["message"] = queue.pack(again.sig.args, again.sig.kwargs, options)
-            call["queue"] = str(options.get("queue") or "")
+            call["queue"] = queue.name_of(self, again.sig.args, again.sig.kwargs, options)
         job = run.try_again(error=trace_of(reason), due_at=due, call=call)
         if job is not None:
             queue.send_later(job)
@@ -340,7 +340,7 @@ def _queue(
             title=str(_definitions[task.name].title),
             owner=owner,
             message=queue.pack(args, kwargs, options),
-            queue=str(options.get("queue") or ""),
+            queue=queue.name_of(task, args, kwargs, options),
             due_at=due_at,
             by_hand=by_hand,
             job_id=job_id,

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import redis
 from celery import current_app
+from celery.app import routes
 from django.contrib.auth.models import Permission, User
 from django.db import transaction
 from django.utils import timezone
+from kombu import Queue
 
 from events import redis_client
 from notifications.models import Notification
@@ -31,9 +33,9 @@ def empty_queue():
     _queue_key_delete()
 
 
-def _queue_key() -> str:
+def _queue_key(name: str = "") -> str:
     prefix = current_app.conf.broker_transport_options["global_keyprefix"]
-    return f"{prefix}{queue.default_queue()}"
+    return f"{prefix}{name or queue.default_queue()}"
 
 
 def _queue_key_delete() -> None:
@@ -345,10 +347,13 @@ def test_while_the_broker_is_away_every_job_waits(alice, monkeypatch):
     assert set(Job.objects.values_list("state", "sent_at")) == {(State.QUEUED, None)}
 
 
+def sent_long_ago(hours: float = 1) -> None:
+    Job.objects.update(sent_at=timezone.now() - timedelta(hours=hours))
+
+
 def test_what_got_lost_is_sent_again_and_what_waits_its_turn_is_not(alice):
     started = [shop.stocktake.start(owner=alice, shelves=1) for _ in range(5)]
-    old = timezone.now() - queue.FRESH - timedelta(seconds=1)
-    Job.objects.update(sent_at=old)
+    sent_long_ago()
     assert queue.send_left_behind() == 0  # they stand in the queue
     _queue_key_delete()
     assert queue.send_left_behind() == 5
@@ -357,6 +362,39 @@ def test_what_got_lost_is_sent_again_and_what_waits_its_turn_is_not(alice):
     assert queue.send_left_behind() == 0  # a worker may have taken them just now
     for job in started:
         assert run(job).state == State.SUCCEEDED
+
+
+def test_as_many_are_sent_again_as_messages_are_missing(alice):
+    for _ in range(5):
+        shop.stocktake.start(owner=alice, shelves=1)
+    sent_long_ago()
+    redis_client.blocking().lpop(_queue_key(), 2)
+    assert queue.send_left_behind() == 2
+    sent_long_ago()
+    assert queue.send_left_behind() == 0
+    assert waiting() == 5
+
+
+def test_where_a_route_leads_is_where_its_messages_are_counted(alice, monkeypatch):
+    amqp = current_app.amqp
+    router = routes.Router(
+        routes.prepare([{shop.stocktake.name: "night"}]), amqp.queues, app=current_app
+    )
+    key = _queue_key("night")
+    monkeypatch.setattr(amqp, "router", router)
+    amqp.queues.add(Queue("night"))
+    redis_client.blocking().delete(key)
+    try:
+        job = shop.stocktake.start(owner=alice, shelves=1)
+        assert (job.queue, waiting(), redis_client.blocking().llen(key)) == ("night", 0, 1)
+        sent_long_ago()
+        assert queue.send_left_behind() == 0
+        Job.objects.update(queue="elsewhere", sent_at=None, queued_at=job.queued_at - timedelta(1))
+        assert queue.send_left_behind() == 1
+        assert Job.objects.get().queue == "night"
+    finally:
+        del amqp.queues["night"]
+        redis_client.blocking().delete(key)
 
 
 def test_a_task_that_is_cancelled_stops_although_it_goes_on_after_errors(alice):
