@@ -448,17 +448,12 @@ def attempts(job: Job) -> list[dict[str, Any]]:
 
 def running(user: User, limit: int) -> list[dict[str, Any]]:
     """What waits or runs, this person's own in full and first, those of others in short."""
-    live = Job.objects.select_related("owner__hub_profile").filter(state__in=LIVE)
+    live = Job.objects.select_related("owner__hub_profile").filter(finished_at=None)
     own = list(live.filter(owner=user).order_by("-created_at", "-id")[:limit])
     rest = limit - len(own)
     others = live.exclude(pk__in=[job.pk for job in own]).exclude(owner=user)
     found = list(others.order_by("-created_at", "-id")[:rest]) if rest > 0 else []
     return [*items(own), *map(_short, items(found))]
-
-
-def live_count(user: User) -> int:
-    """How many of this person's jobs wait or run."""
-    return Job.objects.filter(owner=user, state__in=LIVE).count()
 
 
 def today(zone: tzinfo) -> list[dict[str, Any]]:

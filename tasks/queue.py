@@ -11,7 +11,7 @@ from typing import Any, Final
 import redis
 from celery import current_app
 from django.db import InterfaceError, OperationalError, transaction
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 from kombu.exceptions import OperationalError as KombuError
@@ -154,8 +154,8 @@ def default_queue() -> str:
     return str(current_app.conf.task_default_queue)
 
 
-def _waiting() -> Any:
-    return Job.objects.filter(state=State.QUEUED).exclude(kind=EXTERNAL)
+def _waiting() -> QuerySet[Job]:
+    return Job.objects.filter(finished_at=None, state=State.QUEUED).exclude(kind=EXTERNAL)
 
 
 def _headers(job: Job, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from django.db import (
     connections,
     transaction,
 )
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from events import log as events_log
@@ -76,7 +76,7 @@ def end_silent() -> int:
 def extend_leases() -> None:
     """The hub was away, and nobody could tell it anything: every lease begins anew."""
     now = timezone.now()
-    held = Job.objects.filter(state=State.STARTED)
+    held = Job.objects.filter(lease_until__isnull=False, state=State.STARTED)
     for lease in held.order_by().values_list("lease", flat=True).distinct():
         until = now + timedelta(seconds=lease)
         held.filter(lease=lease, lease_until__lt=until).update(lease_until=until)
@@ -105,11 +105,11 @@ class Watch:
             return True
         since = timezone.now() - IDLE
         due = Q(due_at=None, queued_at__lt=since) | Q(due_at__lt=since)
-        waiting = Job.objects.filter(due, state=State.QUEUED, queued_at__lt=since)
-        waiting = waiting.exclude(kind=EXTERNAL)
-        queues = set(waiting.order_by().values_list("queue", flat=True).distinct())
-        taken = Job.objects.filter(_busy() | Q(started_at__gt=since)).exclude(kind=EXTERNAL)
-        return bool(queues - set(taken.order_by().values_list("queue", flat=True).distinct()))
+        waiting = Job.objects.filter(
+            due, finished_at=None, state=State.QUEUED, queued_at__lt=since
+        ).exclude(kind=EXTERNAL)
+        taken = Job.objects.filter(started_at__gt=since).exclude(kind=EXTERNAL)
+        return bool(_queues(waiting) - _queues(taken) - _queues(Job.objects.filter(_busy())))
 
     def _no_sign(self) -> bool:
         now = time.monotonic()
@@ -123,6 +123,10 @@ class Watch:
 
 def _busy() -> Q:
     return Q(state=State.STARTED, lease_until__gt=timezone.now()) & ~Q(kind=EXTERNAL)
+
+
+def _queues(found: QuerySet[Job]) -> set[str]:
+    return set(found.order_by().values_list("queue", flat=True).distinct())
 
 
 def _note_outage(is_out: bool) -> None:

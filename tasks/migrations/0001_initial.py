@@ -251,10 +251,30 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="job",
             index=models.Index(
-                condition=models.Q(("state__in", ["queued", "started"])),
-                fields=["state", "lease_until"],
+                condition=models.Q(("finished_at__isnull", True)),
+                fields=["-created_at", "-id"],
                 name="hub_job_live",
             ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(
+                condition=models.Q(("finished_at__isnull", True)),
+                fields=["owner", "-created_at", "-id"],
+                name="hub_job_live_of_owner",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(
+                condition=models.Q(("lease_until__isnull", False)),
+                fields=["lease_until"],
+                name="hub_job_leased",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(fields=["started_at"], name="hub_job_started"),
         ),
         migrations.AddConstraint(
             model_name="attempt",
