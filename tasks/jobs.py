@@ -27,7 +27,7 @@ from accounts import profiles
 from accounts.audience import Pair
 from events import log as events_log
 from events import publish_many, topics, whisper
-from tasks import notices
+from tasks import files, notices
 from tasks.errors import NoSuchJob, NotPossible
 from tasks.models import (
     ERROR_MAX,
@@ -38,7 +38,6 @@ from tasks.models import (
     TITLE_MAX,
     Attempt,
     File,
-    FileChunk,
     Job,
     LogChunk,
     Outage,
@@ -496,9 +495,11 @@ def prune(before: datetime) -> int:
     old = Job.objects.filter(state__in=TERMINAL, finished_at__lt=before).order_by("finished_at")
     gone = 0
     for pk in old.values_list("pk", flat=True)[:PRUNED_AT_ONCE]:
-        for model in (FileChunk.objects.filter(file__job=pk), LogChunk.objects.filter(job=pk)):
-            while some := list(model.values_list("pk", flat=True)[:50]):
-                model.model._default_manager.filter(pk__in=some).delete()
+        for file in list(File.objects.filter(job=pk).values_list("pk", flat=True)):
+            files.forget(file)
+        said = LogChunk.objects.filter(job=pk).order_by("first")
+        while some := list(said.values_list("pk", flat=True)[: files.BITE]):
+            LogChunk.objects.filter(pk__in=some).delete()
         gone += bool(Job.objects.filter(pk=pk).delete()[0])
     return gone
 
