@@ -173,12 +173,21 @@ def try_again(
         return retry(job_id, attempt=attempt, due_at=due_at, call=call)
 
 
-def give_up(job_id: uuid.UUID, attempt: int, state: State) -> Job | None:
-    """End a started attempt whose lease has run out; None when it has ended, or has been heard of meanwhile."""
+def give_up(job_id: uuid.UUID, attempt: int, state: State, done: int = 0) -> Job | None:
+    """End a started attempt whose lease has run out; None when it has ended, or has been heard of meanwhile.
+
+    `done`: how far people were told that it is, which may be more than was stored.
+    """
     now = timezone.now()
-    silent = Q(lease_until__lt=now)
     return _move(
-        job_id, attempt, State.STARTED, state, only=silent, finished_at=now, lease_until=None
+        job_id,
+        attempt,
+        State.STARTED,
+        state,
+        only=Q(lease_until__lt=now),
+        finished_at=now,
+        lease_until=None,
+        done=Greatest("done", done),
     )
 
 

@@ -11,15 +11,17 @@ import os
 import signal
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import billiard
+import redis
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 
-from events import topics, whisper
+from events import redis_client, topics, whisper
 from tasks import files, jobs, logs
 from tasks.errors import Cancelled
 from tasks.models import NOTE_MAX, Job, State
@@ -46,6 +48,8 @@ PATIENCE: Final = 600.0
 LOG_FLUSH: Final = 64 * 1024
 """Characters of log that wait for a tick at most; beyond, the task waits until they are stored."""
 
+TOLD: Final = 600
+"""Seconds for which it is remembered how far people were told that a job is."""
 COUNT_MAX: Final = 2**63 - 1
 
 _current: ContextVar[Run | None] = ContextVar("hub_run", default=None)
@@ -171,6 +175,7 @@ class Run:
             return
         self._is_told = True
         now, place = time.monotonic(), self._place()
+        _note_told(self.job, place["done"])
         whisper(topics.job(self.job.pk), "job.progress", {**jobs.way(self.job), **place})
         if now - self._listed_at >= LOOK:
             self._listed_at = now
@@ -230,6 +235,26 @@ class Run:
                 raise
             except Exception:
                 logger.exception("job %s: a part of its log can't be kept", self.job.pk)
+
+
+def highest_told(job_id: uuid.UUID, attempt: int) -> int:
+    """How far people were last told that an attempt is; 0 when nobody was, or Redis knows it no more."""
+    try:
+        return int(redis_client.blocking().get(_told_key(job_id, attempt)) or 0)
+    except redis.RedisError:
+        return 0
+
+
+def _note_told(job: Job, done: int) -> None:
+    """Whispers are ahead of the row. Where the row has the last word, what people saw must not go back."""
+    try:
+        redis_client.blocking().set(_told_key(job.pk, job.attempt), done, ex=TOLD)
+    except redis.RedisError as error:
+        logger.debug("job %s: what was told is not noted: %s", job.pk, error)
+
+
+def _told_key(job_id: uuid.UUID, attempt: int) -> str:
+    return f"{redis_client.prefix()}:told:{job_id}:{attempt}"
 
 
 def _storable(count: int) -> int:

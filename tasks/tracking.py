@@ -29,7 +29,7 @@ from django.utils.translation import gettext as _
 from tasks import files, jobs, notices, queue
 from tasks.errors import Cancelled, Failed, InvalidArguments, NotStartable
 from tasks.models import ERROR_MAX, Job, State
-from tasks.running import LEASE, Run
+from tasks.running import LEASE, Run, current
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +158,10 @@ class Tracked(Task):  # type: ignore[type-arg]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         job_id = self._header(queue.JOB)
-        if job_id is None or self.request.called_directly:
+        around = current()
+        # A task that calls itself still has its own message: a plain call all the same.
+        is_within = around is not None and str(around.pk) == job_id
+        if job_id is None or self.request.called_directly or is_within:
             return super().__call__(*args, **kwargs)
         job = jobs.claim(uuid.UUID(job_id), self._header(queue.ATTEMPT), LEASE)
         if job is None:  # run already, cancelled, lost, or started again

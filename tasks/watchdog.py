@@ -26,7 +26,7 @@ from django.utils import timezone
 
 from events import log as events_log
 from events import publish, redis_client, topics
-from tasks import jobs, notices, queue
+from tasks import jobs, notices, queue, running
 from tasks.models import EXTERNAL, Job, Outage, State
 
 logger = logging.getLogger(__name__)
@@ -69,17 +69,18 @@ def end_silent() -> int:
         silent.values_list("pk", "attempt", "cancel_requested_at")[:_AT_ONCE]
     ):
         state = State.LOST if cancelled_at is None else State.CANCELLED
-        ended += jobs.give_up(job_id, attempt, state) is not None
+        told = running.highest_told(job_id, attempt)
+        ended += jobs.give_up(job_id, attempt, state, told) is not None
     return ended
 
 
 def extend_leases() -> None:
-    """The hub was away, and nobody could tell it anything: every lease begins anew."""
+    """The hub was away, or its clock was set, and nobody could tell it anything: every lease begins anew."""
     now = timezone.now()
     held = Job.objects.filter(lease_until__isnull=False, state=State.STARTED)
     for lease in held.order_by().values_list("lease", flat=True).distinct():
         until = now + timedelta(seconds=lease)
-        held.filter(lease=lease, lease_until__lt=until).update(lease_until=until)
+        held.filter(lease=lease).update(lease_until=until)
 
 
 class Watch:
@@ -87,14 +88,19 @@ class Watch:
 
     def __init__(self) -> None:
         self._sign_seen_at = time.monotonic()
-        self._looked_at = float("-inf")
+        self._looked_at = self._wall_at_look = float("-inf")
 
     def end_silent(self) -> None:
         """After a time in which nobody could be heard, nobody is taken for silent yet."""
-        if time.monotonic() - self._looked_at > BLIND:
+        if self._was_away():
             extend_leases()
         end_silent()
-        self._looked_at = time.monotonic()
+        self._looked_at, self._wall_at_look = time.monotonic(), time.time()
+
+    def _was_away(self) -> bool:
+        """By either clock: one stands still while the machine sleeps, the other, by which leases go, may be set."""
+        is_blind = time.monotonic() - self._looked_at > BLIND
+        return is_blind or not 0 <= time.time() - self._wall_at_look <= BLIND
 
     def note_outage(self) -> None:
         _note_outage(self.nobody_takes())

@@ -91,6 +91,12 @@ def later(self: Any, shelves: int, wait: float = 0, queue: str = "") -> str:
     return f"waited {wait:g} s each time"
 
 
+@tracked(title="Boxes within boxes")
+@shared_task
+def boxes(depth: int) -> str:
+    return f"[{boxes(depth - 1)}]" if depth else "[]"
+
+
 @tracked(title="Wrong turn")
 @shared_task(bind=True)
 def wrong_turn(self: Any) -> None:

@@ -69,6 +69,17 @@ def test_a_companion_that_stumbles_keeps_the_lease(job, monkeypatch, what):
     assert run.finish(State.SUCCEEDED)
 
 
+def test_nothing_is_whispered_that_a_lost_job_would_take_back(job, monkeypatch):
+    told: list[int] = []
+    monkeypatch.setattr(running, "whisper", lambda topic, kind, data: told.append(data["done"]))
+    monkeypatch.setattr(jobs, "beat", lambda job, **place: True)  # nothing gets stored
+    with Run(job):
+        progress(7, 10)
+        until(lambda: bool(told))
+    assert running.highest_told(job.pk, job.attempt) == told[-1] == 7
+    assert running.highest_told(job.pk, 2) == 0
+
+
 def test_counts_beyond_what_a_row_holds_are_cut(job):
     with Run(job) as run:
         progress(10**30, 10**40)

@@ -206,6 +206,12 @@ def test_a_task_that_is_called_is_a_function(alice):
     assert not Job.objects.exists()
 
 
+def test_a_task_that_calls_itself_is_one_job(alice):
+    job = run(shop.boxes.start(owner=alice, depth=2))
+    assert (job.state, job.summary) == (State.SUCCEEDED, "[[[]]]")
+    assert Job.objects.count() == 1
+
+
 def test_outside_a_job_the_words_do_nothing():
     assert list(track([1, 2])) == [1, 2]
     progress(1, 2, "note")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -8,7 +9,7 @@ from django.utils import timezone
 
 from events import log, redis_client, topics
 from notifications.models import Notification
-from tasks import jobs, queue, watchdog
+from tasks import jobs, queue, running, watchdog
 from tasks.models import EXTERNAL, Job, Outage, State
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -83,6 +84,37 @@ def test_a_step_that_always_stumbles_does_not_begin_leases_anew(alice, watch, mo
     watchdog.look(watch)
     silent.refresh_from_db()
     assert silent.state == State.LOST
+
+
+@pytest.mark.parametrize("step", [3600, -3600])
+def test_after_the_machine_slept_or_its_clock_was_set_leases_begin_anew(
+    alice, watch, monkeypatch, step
+):
+    watchdog.look(watch)
+    job = started(alice)
+    now, wall = timezone.now, time.time
+    monkeypatch.setattr(timezone, "now", lambda: now() + timedelta(seconds=step))
+    monkeypatch.setattr(time, "time", lambda: wall() + step)
+    watchdog.look(watch)
+    job.refresh_from_db()
+    assert job.state == State.STARTED
+    assert job.lease_until is not None
+    assert abs(job.lease_until - timezone.now() - timedelta(seconds=15)) < timedelta(seconds=10)
+    silent_for(job, 1)
+    watchdog.look(watch)
+    job.refresh_from_db()
+    assert job.state == State.LOST
+
+
+def test_who_is_lost_is_as_far_as_people_were_told(alice):
+    job = started(alice)
+    jobs.beat(job, done=5)
+    running._note_told(job, 9)
+    silent_for(job, 1)
+    watchdog.end_silent()
+    job.refresh_from_db()
+    assert (job.state, job.done) == (State.LOST, 9)
+    assert job.attempts.get().done == 9
 
 
 def test_while_the_database_is_away_nobody_is_heard(alice, watch, monkeypatch):
