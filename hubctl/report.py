@@ -1,4 +1,6 @@
-"""Tells the hub how a command is doing, on a thread of its own: the command never waits for the hub.
+"""Tells the hub how a command is doing, on a thread of its own.
+
+The command waits only where it says more than the hub can take, and never for a hub that does not answer.
 
 One request at a time, the most urgent first. What fails because the hub is away is tried again; what the hub had
 given up meanwhile is filed anew as another job.
@@ -17,7 +19,7 @@ from typing import Any, Final
 from hubctl.client import Hub
 from hubctl.config import Config
 from hubctl.errors import Away, HubctlError, Refused
-from hubctl.lines import Backlog
+from hubctl.lines import UNSENT_MOST, Backlog
 from hubctl.progress import Progress
 from hubctl.terminal import sentence, warn
 
@@ -25,6 +27,14 @@ LOG_EVERY: Final = 0.5
 """Seconds between two posts of log or progress, unless there is more than LOG_BYTES."""
 LOG_BYTES: Final = 64 * 1024
 """Of one post, and how many wait at most before it is sent at once."""
+HELD_MOST: Final = UNSENT_MOST // 2
+"""Bytes that may wait before the command is slowed down; what is on its way still fits."""
+SILENCE_MOST: Final = 5.0
+"""Seconds without an answer after which the command is slowed down no longer."""
+KEPT_MOST: Final = 10 * 1024 * 1024
+"""Bytes of a job's log after which the hub keeps nothing more, which is nothing to wait for."""
+BEAT_MOST: Final = 15.0
+"""Seconds between two signs of life, however long the lease: their answer brings the wish to cancel."""
 PAUSE_MOST: Final = 10.0
 """Seconds between two attempts while the hub is away; it begins with about half a second and doubles."""
 WITHIN_LEAST: Final = 2.0
@@ -49,10 +59,11 @@ class Reporter:
         self._config = config
         self._new = {"title": title, "lease": lease, "key": key or str(uuid.uuid4())}
         self._stop = stop
-        self._beat_every = lease / 4
+        self._beat_every = min(lease / 4, BEAT_MOST)
         self._job: str | None = None
         self._backlog = Backlog()
         self._batch = ""  # taken from the backlog, not sent yet
+        self._sent = 0
         self._progress: Progress | None = None
         self._result: Result | None = None
         self._patience = 0.0
@@ -63,6 +74,7 @@ class Reporter:
         self._not_before = 0.0  # monotonic, as are all below
         self._not_before_log = 0.0
         self._posted_at = 0.0
+        self._asked_at = time.monotonic()
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="report", daemon=True)
 
@@ -70,14 +82,23 @@ class Reporter:
         self._thread.start()
 
     def log(self, lines: list[str]) -> None:
+        """Returns once there is room for more, or the hub is away: then the oldest lines go."""
         self._backlog.add(lines)
         with self._changed:
-            self._changed.notify()
+            self._changed.notify_all()
+            while self._backlog.size > HELD_MOST and self._takes_more():
+                self._changed.wait(0.5)
+
+    def _takes_more(self) -> bool:
+        answers = self._trouble is None or self._trouble.status == 429  # which asks for just that
+        is_heard = time.monotonic() - self._asked_at < SILENCE_MOST
+        is_kept = self._sent < KEPT_MOST
+        return answers and is_heard and is_kept and not self._over and self._thread.is_alive()
 
     def progress(self, progress: Progress) -> None:
         with self._changed:
             self._progress = progress
-            self._changed.notify()
+            self._changed.notify_all()
 
     def finish(self, result: Result, within: float) -> None:
         """Wait until the hub knows, at most so many seconds. Says so on stderr when it could not be told."""
@@ -87,7 +108,7 @@ class Reporter:
             if self._trouble is None or self._trouble.retry_after is None:
                 self._not_before = 0.0
             self._patience = within
-            self._changed.notify()
+            self._changed.notify_all()
         now = time.monotonic()
         until, latest = now + within, now + max(within, WITHIN_LEAST)
         while self._thread.is_alive() and now < (until if self._trouble else latest):
@@ -105,6 +126,7 @@ class Reporter:
             self._give_up(error)
 
     def _do(self, step: Callable[[], None]) -> None:
+        self._asked_at = time.monotonic()
         try:
             step()
         except Away as error:
@@ -148,7 +170,10 @@ class Reporter:
         self._batch = self._batch or self._backlog.take(LOG_BYTES)
         self._not_before_log = time.monotonic() + LOG_EVERY
         self._take(self._hub.post_text(self._path("log"), self._batch))
-        self._batch = ""
+        with self._changed:
+            self._sent += len(self._batch)
+            self._batch = ""
+            self._changed.notify_all()
 
     def _send_progress(self) -> None:
         sent = self._progress
@@ -214,6 +239,7 @@ class Reporter:
             self._trouble = error
             self._failures += 1
             self._not_before = time.monotonic() + (error.retry_after or pause)
+            self._changed.notify_all()
 
     def _take_refusal(self, step: Callable[[], None], error: Refused) -> None:
         if self._job is not None and error.status == 404:
@@ -248,5 +274,6 @@ class Reporter:
             return
         before = f"[hubctl: goes on from job {self._job}, which the hub had given up]\n"
         self._batch = before + self._batch
+        self._sent = 0
         self._job = None
         self._new["key"] = str(uuid.uuid4())

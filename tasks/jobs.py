@@ -27,7 +27,7 @@ from accounts import profiles
 from accounts.audience import Pair
 from events import log as events_log
 from events import publish_many, topics, whisper
-from tasks import notices
+from tasks import files, notices
 from tasks.errors import NoSuchJob, NotPossible
 from tasks.models import (
     ERROR_MAX,
@@ -38,7 +38,6 @@ from tasks.models import (
     TITLE_MAX,
     Attempt,
     File,
-    FileChunk,
     Job,
     LogChunk,
     Outage,
@@ -50,14 +49,14 @@ PAGE: Final = 25
 PAGE_MAX: Final = 100
 PRUNED_AT_ONCE: Final = 5000
 LEGAL: Final[Mapping[State, frozenset[State]]] = {
-    State.QUEUED: frozenset({State.STARTED, State.CANCELLED}),
+    State.QUEUED: frozenset({State.STARTED, State.CANCELLED, State.FAILED}),
     State.STARTED: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.LOST}),
     State.FAILED: frozenset({State.QUEUED}),
     State.CANCELLED: frozenset({State.QUEUED}),
     State.LOST: frozenset({State.QUEUED}),
     State.SUCCEEDED: frozenset(),
 }
-"""The way back to queued is a new attempt."""
+"""The way back to queued is a new attempt; what can't be sent to a worker fails without having started."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +131,7 @@ def finish(
     summary: str = "",
     error: str = "",
     quiet: bool = False,
+    only: Q | None = None,
     **progress: Any,
 ) -> Job | None:
     """End a started attempt; None when it has ended already. `quiet`: another attempt follows by itself."""
@@ -140,6 +140,7 @@ def finish(
         attempt,
         State.STARTED,
         state,
+        only=only,
         quiet=quiet,
         finished_at=timezone.now(),
         lease_until=None,
@@ -149,12 +150,56 @@ def finish(
     )
 
 
-def give_up(job_id: uuid.UUID, attempt: int, state: State) -> Job | None:
-    """End a started attempt whose lease has run out; None when it has ended, or has been heard of meanwhile."""
+def try_again(
+    job_id: uuid.UUID,
+    attempt: int,
+    *,
+    error: str,
+    due_at: datetime | None,
+    call: Mapping[str, str],
+    **progress: Any,
+) -> Job | None:
+    """Let a started attempt fail, and queue the next one: nobody is told of the failure. None when it has ended already.
+
+    What was asked to stop is cancelled, and not tried again. `call` are the `message` and `queue` that change.
+    """
+    with transaction.atomic():
+        wanted = Q(cancel_requested_at=None)
+        failed = finish(
+            job_id, attempt, State.FAILED, error=error, quiet=True, only=wanted, **progress
+        )
+        if failed is None:
+            return finish(job_id, attempt, State.CANCELLED, **progress)
+        return retry(job_id, attempt=attempt, due_at=due_at, call=call)
+
+
+def give_up(job_id: uuid.UUID, attempt: int, state: State, done: int = 0) -> Job | None:
+    """End a started attempt whose lease has run out; None when it has ended, or has been heard of meanwhile.
+
+    `done`: how far people were told that it is, which may be more than was stored.
+    """
     now = timezone.now()
-    silent = Q(lease_until__lt=now)
     return _move(
-        job_id, attempt, State.STARTED, state, only=silent, finished_at=now, lease_until=None
+        job_id,
+        attempt,
+        State.STARTED,
+        state,
+        only=Q(lease_until__lt=now),
+        finished_at=now,
+        lease_until=None,
+        done=Greatest("done", done),
+    )
+
+
+def refuse(job_id: uuid.UUID, attempt: int, why: str) -> Job | None:
+    """End a waiting attempt that no worker can ever be sent; None when it is not waiting any more."""
+    return _move(
+        job_id,
+        attempt,
+        State.QUEUED,
+        State.FAILED,
+        finished_at=timezone.now(),
+        error=clean(why, ERROR_MAX, end=True),
     )
 
 
@@ -181,8 +226,17 @@ def cancel(job_id: uuid.UUID, by: User | None) -> Job:
         return job
 
 
-def retry(job_id: uuid.UUID, *, due_at: datetime | None = None) -> Job:
-    """Queue an ended job once more, as a new attempt; sending it is the caller's. Raises NotPossible."""
+def retry(
+    job_id: uuid.UUID,
+    *,
+    attempt: int | None = None,
+    due_at: datetime | None = None,
+    call: Mapping[str, Any] | None = None,
+) -> Job:
+    """Queue an ended job once more, as a new attempt; sending it is the caller's. Raises NotPossible.
+
+    With `attempt` only if that is still the last one; `call` are the `message` and `queue` that change.
+    """
     job = Job.objects.filter(pk=job_id).first()
     if job is None:
         raise NoSuchJob
@@ -195,7 +249,7 @@ def retry(job_id: uuid.UUID, *, due_at: datetime | None = None) -> Job:
     now = timezone.now()
     moved = _move(
         job_id,
-        job.attempt,
+        job.attempt if attempt is None else attempt,
         State(job.state),
         State.QUEUED,
         attempt=job.attempt + 1,
@@ -211,6 +265,7 @@ def retry(job_id: uuid.UUID, *, due_at: datetime | None = None) -> Job:
         note="",
         summary="",
         error="",
+        **(call or {}),
     )
     if moved is None:
         raise NotPossible(_("Somebody else has started it again already."))
@@ -401,17 +456,12 @@ def attempts(job: Job) -> list[dict[str, Any]]:
 
 def running(user: User, limit: int) -> list[dict[str, Any]]:
     """What waits or runs, this person's own in full and first, those of others in short."""
-    live = Job.objects.select_related("owner__hub_profile").filter(state__in=LIVE)
+    live = Job.objects.select_related("owner__hub_profile").filter(finished_at=None)
     own = list(live.filter(owner=user).order_by("-created_at", "-id")[:limit])
     rest = limit - len(own)
     others = live.exclude(pk__in=[job.pk for job in own]).exclude(owner=user)
     found = list(others.order_by("-created_at", "-id")[:rest]) if rest > 0 else []
     return [*items(own), *map(_short, items(found))]
-
-
-def live_count(user: User) -> int:
-    """How many of this person's jobs wait or run."""
-    return Job.objects.filter(owner=user, state__in=LIVE).count()
 
 
 def today(zone: tzinfo) -> list[dict[str, Any]]:
@@ -454,9 +504,11 @@ def prune(before: datetime) -> int:
     old = Job.objects.filter(state__in=TERMINAL, finished_at__lt=before).order_by("finished_at")
     gone = 0
     for pk in old.values_list("pk", flat=True)[:PRUNED_AT_ONCE]:
-        for model in (FileChunk.objects.filter(file__job=pk), LogChunk.objects.filter(job=pk)):
-            while some := list(model.values_list("pk", flat=True)[:50]):
-                model.model._default_manager.filter(pk__in=some).delete()
+        for file in list(File.objects.filter(job=pk).values_list("pk", flat=True)):
+            files.forget(file)
+        said = LogChunk.objects.filter(job=pk).order_by("first")
+        while some := list(said.values_list("pk", flat=True)[: files.BITE]):
+            LogChunk.objects.filter(pk__in=some).delete()
         gone += bool(Job.objects.filter(pk=pk).delete()[0])
     return gone
 

@@ -53,6 +53,7 @@ class Job(models.Model):
     queued_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    """Null while the job waits or runs."""
     cancel_requested_at = models.DateTimeField(null=True)
     cancelled_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
@@ -70,6 +71,7 @@ class Job(models.Model):
     lease = models.PositiveIntegerField(default=0)
     """Seconds of silence after which a started job counts as lost."""
     lease_until = models.DateTimeField(null=True)
+    """Null unless the job runs."""
     log_lines = models.PositiveIntegerField(default=0)
     log_size = models.PositiveIntegerField(default=0)
 
@@ -78,11 +80,24 @@ class Job(models.Model):
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="hub_job_newest"),
             models.Index(fields=["owner", "-created_at", "-id"], name="hub_job_of_owner"),
+            # What waits or runs is few among many. SQLite takes a partial index only where a query repeats its
+            # condition without a parameter: so these are conditions on NULL.
             models.Index(
-                fields=["state", "lease_until"],
-                condition=Q(state__in=["queued", "started"]),
+                fields=["-created_at", "-id"],
+                condition=Q(finished_at__isnull=True),
                 name="hub_job_live",
             ),
+            models.Index(
+                fields=["owner", "-created_at", "-id"],
+                condition=Q(finished_at__isnull=True),
+                name="hub_job_live_of_owner",
+            ),
+            models.Index(
+                fields=["lease_until"],
+                condition=Q(lease_until__isnull=False),
+                name="hub_job_leased",
+            ),
+            models.Index(fields=["started_at"], name="hub_job_started"),
         ]
 
     def __str__(self) -> str:

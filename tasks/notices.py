@@ -92,7 +92,7 @@ def _text(job: Job) -> tuple[str, str]:
             return _("%(title)s: done") % name, "\n".join(filter(None, said))
         case State.FAILED:
             last = job.error.strip().rpartition("\n")[2]
-            said = [last, _("It ran for %(time)s.") % {"time": took}]
+            said = [last, _("It ran for %(time)s.") % {"time": took} if took else ""]
             return _("%(title)s: failed") % name, "\n".join(filter(None, said))
         case State.CANCELLED:
             return _("%(title)s: cancelled") % name, ""

@@ -10,12 +10,14 @@ from typing import Any, Final
 
 import redis
 from celery import current_app
-from django.db import transaction
-from django.db.models import Q
-from django.utils import timezone
-from kombu.exceptions import OperationalError as BrokerAway
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import Count, Q, QuerySet
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
+from kombu.exceptions import OperationalError as KombuError
 from kombu.utils.json import dumps, loads
 
+from tasks import jobs, notices
 from tasks.models import EXTERNAL, Job, State
 
 logger = logging.getLogger(__name__)
@@ -27,9 +29,19 @@ _PATIENCE: Final = 0.25
 """Seconds that a request waits for the broker."""
 FRESH: Final = timedelta(seconds=15)
 """A message younger than this may still lie in a worker's hands."""
-STALE: Final = timedelta(minutes=10)
-"""A message older than this is sent again even where others wait, for its queue may never be seen empty."""
 _AT_ONCE: Final = 500
+_AWAY: Final = (KombuError, redis.RedisError, OSError)
+
+
+class BrokerAway(Exception):
+    """Nothing can be sent now, whichever job it is for."""
+
+
+def check(task: Any, args: Any, kwargs: Any) -> None:
+    """Raise TypeError for arguments that the task does not take, as Celery does when it sends them."""
+    takes = getattr(task, "__header__", None)
+    if task.typing and takes is not None:
+        takes(*(args or ()), **(kwargs or {}))
 
 
 def pack(args: Any, kwargs: Any, options: Mapping[str, Any]) -> str:
@@ -42,37 +54,64 @@ def unpack(job: Job) -> dict[str, Any]:
     return call
 
 
-def send_later(job_id: uuid.UUID) -> None:
-    """When the surrounding transaction commits."""
-    transaction.on_commit(lambda: send(job_id), robust=True)
+def name_of(task: Any, args: Any, kwargs: Any, options: Mapping[str, Any]) -> str:
+    """The queue in which workers find such a call, as Celery routes it."""
+    wanted = {**task._get_exec_options(), **options}
+    route = current_app.amqp.router.route(wanted, task.name, args, kwargs, task)
+    found = route.get("queue")
+    return str(getattr(found, "name", found or default_queue()))
+
+
+def send_later(job: Job) -> None:
+    """When the surrounding transaction commits; what is due after that is sent by the watchdog."""
+    if job.due_at is None or job.due_at <= timezone.now():
+        transaction.on_commit(lambda: send(job.pk), robust=True)
 
 
 def send(job_id: uuid.UUID) -> bool:
-    """Send a message for the waiting attempt. False, and no more, when the broker is away or nothing waits."""
-    job = _waiting().filter(pk=job_id).first()
+    """Send a message for the waiting attempt. False, and no more, when the broker is away or nothing was to be sent."""
+    try:
+        return _send(job_id)
+    except BrokerAway as error:
+        logger.warning("job %s waits to be sent: %s", job_id, error)
+        return False
+
+
+def _send(job_id: uuid.UUID) -> bool:
+    """Raises BrokerAway. What can't be sent whatever the broker does has failed: it would wait for ever."""
+    job = _waiting().select_related("owner__hub_profile").filter(pk=job_id).first()
     if job is None:
         return False
     task: Any = current_app.tasks.get(job.kind)
     if not hasattr(task, "send"):
         logger.error("job %s: no tracked task is called %s any more", job.pk, job.kind)
+        with translation.override(notices.language_of(job.owner)):
+            why = _("There is no task called %(name)s any more.") % {"name": job.kind}
+        jobs.refuse(job.pk, job.attempt, why)
         return False
-    call = unpack(job)
-    options = {**call["options"], "headers": _headers(job, call["options"])}
     try:
+        call = unpack(job)
+        # What stands in our own row is decided here, whatever the caller said of it.
+        options = {
+            **call["options"],
+            "headers": _headers(job, call["options"]),
+            "task_id": message_id(job),
+            "retries": job.attempt - 1,
+            "retry": False,
+        }
+        name = name_of(task, call["args"], call["kwargs"], call["options"])
         with _broker() as broker:
-            task.send(
-                call["args"],
-                call["kwargs"],
-                task_id=message_id(job),
-                retries=job.attempt - 1,
-                connection=broker,
-                retry=False,
-                **options,
-            )
-    except (BrokerAway, redis.RedisError, OSError) as error:
-        logger.warning("job %s waits to be sent: %s", job.pk, error)
+            task.send(call["args"], call["kwargs"], **{**options, "connection": broker})
+    except _AWAY as error:
+        raise BrokerAway(str(error)) from error
+    except Exception as error:
+        logger.exception("job %s can't be sent", job.pk)
+        with translation.override(notices.language_of(job.owner)):
+            why = _("The job can't be sent to a worker: %(error)s") % {"error": error}
+        jobs.refuse(job.pk, job.attempt, why)
         return False
-    _waiting().filter(pk=job_id, attempt=job.attempt).update(sent_at=timezone.now())
+    sent = _waiting().filter(pk=job_id, attempt=job.attempt)
+    sent.update(sent_at=timezone.now(), queue=name)
     return True
 
 
@@ -84,22 +123,30 @@ def message_id(job: Job) -> str:
 def send_left_behind() -> int:
     """Send what was never sent, and again what got lost on the way. Returns how many messages.
 
-    A message is taken for lost when its queue is empty and no worker started the job. One sent twice does no
-    harm: the first to come starts the job, and the second finds it started.
+    Messages are taken for lost when a queue holds fewer than jobs wait for it. One sent twice does no harm: the
+    first to come starts the job, and the second finds it started.
     """
     now = timezone.now()
     due = Q(due_at=None) | Q(due_at__lte=now)
-    waiting = _waiting().filter(due).order_by("created_at")
-    lost = Q(sent_at__lt=now - FRESH, queue__in=_empty_queues())
     unsent = Q(sent_at=None, queued_at__lt=now - timedelta(seconds=2))
     # What was due at a time is sent at that time, whatever its age.
     unsent |= Q(sent_at=None, due_at__isnull=False)
-    picked = waiting.filter(unsent | lost | Q(sent_at__lt=now - STALE))
+    picked = _waiting().filter(due, unsent).order_by("created_at")
+    found = list(picked.values_list("pk", flat=True)[:_AT_ONCE])
+    for name, missing in _missing().items():
+        old = _waiting().filter(sent_at__lt=now - FRESH, queue=name).order_by("sent_at")
+        found += old.values_list("pk", flat=True)[: min(missing, _AT_ONCE)]
     sent = 0
-    for job_id in list(picked.values_list("pk", flat=True)[:_AT_ONCE]):
-        if not send(job_id):
-            break  # the broker is away for the others, too
-        sent += 1
+    for job_id in found:
+        try:
+            sent += _send(job_id)
+        except BrokerAway as error:
+            logger.warning("jobs wait to be sent: %s", error)
+            break
+        except (OperationalError, InterfaceError):
+            raise  # the database is away for the others, too
+        except Exception:
+            logger.exception("job %s can't be sent", job_id)
     return sent
 
 
@@ -107,24 +154,29 @@ def default_queue() -> str:
     return str(current_app.conf.task_default_queue)
 
 
-def _waiting() -> Any:
-    return Job.objects.filter(state=State.QUEUED).exclude(kind=EXTERNAL)
+def _waiting() -> QuerySet[Job]:
+    return Job.objects.filter(finished_at=None, state=State.QUEUED).exclude(kind=EXTERNAL)
 
 
 def _headers(job: Job, options: Mapping[str, Any]) -> dict[str, Any]:
     return {**(options.get("headers") or {}), JOB: str(job.pk), ATTEMPT: job.attempt}
 
 
-def _empty_queues() -> list[str]:
-    """Those that jobs wait in and the broker holds nothing of."""
-    names = set(_waiting().exclude(sent_at=None).order_by().values_list("queue", flat=True))
-    if not names:
-        return []
+def _missing() -> dict[str, int]:
+    """By queue, how many more jobs wait for a message than the broker holds messages."""
+    sent = _waiting().exclude(sent_at=None).order_by()
+    waiting = dict(sent.values_list("queue").annotate(Count("pk")))
+    if not waiting:
+        return {}
     try:
         with _broker() as broker:
-            return [name for name in names if _is_empty(broker, name or default_queue())]
-    except (BrokerAway, redis.RedisError, OSError):
-        return []
+            return {
+                name: count - held
+                for name, count in waiting.items()
+                if (held := _length(broker, name)) < count
+            }
+    except _AWAY:
+        return {}
 
 
 def _broker() -> Any:
@@ -138,6 +190,6 @@ def _broker() -> Any:
     return current_app.connection(transport_options=patience)
 
 
-def _is_empty(broker: Any, name: str) -> bool:
+def _length(broker: Any, name: str) -> int:
     # Not `passive`: whether the queue exists is asked without the prefix, and so always denied.
-    return bool(broker.default_channel.queue_declare(name).message_count == 0)
+    return int(broker.default_channel.queue_declare(name).message_count)

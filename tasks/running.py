@@ -11,14 +11,17 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sized
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextvars import ContextVar
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import billiard
-from django.db import InterfaceError, OperationalError, connections, transaction
+import redis
+from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 
-from events import topics, whisper
+from events import redis_client, topics, whisper
 from tasks import files, jobs, logs
 from tasks.errors import Cancelled
 from tasks.models import NOTE_MAX, Job, State
@@ -44,6 +47,10 @@ PATIENCE: Final = 600.0
 """Seconds for which the end of a job is kept while it can't be stored."""
 LOG_FLUSH: Final = 64 * 1024
 """Characters of log that wait for a tick at most; beyond, the task waits until they are stored."""
+
+TOLD: Final = 600
+"""Seconds for which it is remembered how far people were told that a job is."""
+COUNT_MAX: Final = 2**63 - 1
 
 _current: ContextVar[Run | None] = ContextVar("hub_run", default=None)
 
@@ -81,9 +88,9 @@ class Run:
         """Raises Cancelled when the job is to stop."""
         with self._lock:
             if done is not None:
-                self._done = max(self._done, int(done))
+                self._done = max(self._done, _storable(done))
             if total is not None:
-                self._total = int(total)
+                self._total = _storable(total)
             if note:
                 self._note = jobs.clean(note, NOTE_MAX)
             self._is_told = self._is_stored = False
@@ -101,28 +108,36 @@ class Run:
         if is_full:
             self._store_log()
 
-    def finish(
-        self, state: State, *, summary: str = "", error: str = "", quiet: bool = False
-    ) -> None:
+    def finish(self, state: State, *, summary: str = "", error: str = "") -> bool:
         """After the thread has stopped: the last of the log, then the end, then nothing more.
 
-        What the task has done stands, so a database that is away for a while is waited for.
+        False when the attempt had ended already.
         """
+        job, attempt = self.job.pk, self.job.attempt
+        ended = self._end(
+            lambda: jobs.finish(job, attempt, state, summary=summary, error=error, **self._place())
+        )
+        return ended is not None
+
+    def try_again(
+        self, *, error: str, due_at: datetime | None, call: Mapping[str, str]
+    ) -> Job | None:
+        """`finish` of an attempt that failed, with the next one queued, as `jobs.try_again`."""
+        job, attempt = self.job.pk, self.job.attempt
+        return self._end(
+            lambda: jobs.try_again(
+                job, attempt, error=error, due_at=due_at, call=call, **self._place()
+            )
+        )
+
+    def _end(self, store: Callable[[], Job | None]) -> Job | None:
+        """What the task has done stands, so a database that is away for a while, or stumbles, is waited for."""
         until = time.monotonic() + PATIENCE
         while True:
             try:
                 self._store_log()
-                jobs.finish(
-                    self.job.pk,
-                    self.job.attempt,
-                    state,
-                    summary=summary,
-                    error=error,
-                    quiet=quiet,
-                    **self._place(),
-                )
-                return
-            except _AWAY as trouble:
+                return store()
+            except (DatabaseError, InterfaceError) as trouble:
                 if transaction.get_connection().in_atomic_block or time.monotonic() > until:
                     raise
                 logger.warning(
@@ -136,52 +151,55 @@ class Run:
             return {"done": self._done, "total": self._total, "note": self._note}
 
     def _accompany(self) -> None:
-        beaten = looked = told = time.monotonic()
+        self._beaten_at = self._looked_at = self._listed_at = time.monotonic()
+        steps = (self._whisper, self._beat, self._store_log, self._look, self._stop_hard)
         try:
             while not self._stopped.wait(TICK):
-                now = time.monotonic()
-                try:
-                    if not self._is_told:
-                        told = self._whisper(now, told)
-                    self._store_log()
-                    if now - beaten >= (BEAT if self._is_stored else LOOK):
-                        beaten = now
-                        self._store()
-                    if now - looked >= LOOK:
-                        looked = now
-                        self._look()
-                    if self._stop_asked_at is not None and now - self._stop_asked_at >= GRACE:
-                        self._stop_hard()
-                except _AWAY as error:
-                    logger.warning("job %s goes on without the database: %s", self.job.pk, error)
-                    connections.close_all()
+                for step in steps:
+                    try:
+                        step()
+                    except _AWAY as error:
+                        logger.warning(
+                            "job %s goes on without the database: %s", self.job.pk, error
+                        )
+                        connections.close_all()
+                        break
+                    except Exception:
+                        # The lease is kept all the same: a job that is well must not become lost.
+                        logger.exception("job %s: its companion stumbled", self.job.pk)
         finally:
             connections.close_all()
 
-    def _whisper(self, now: float, told: float) -> float:
+    def _whisper(self) -> None:
+        if self._is_told:
+            return
         self._is_told = True
-        place = self._place()
+        now, place = time.monotonic(), self._place()
+        _note_told(self.job, place["done"])
         whisper(topics.job(self.job.pk), "job.progress", {**jobs.way(self.job), **place})
-        if now - told < LOOK:
-            return told
-        whisper(
-            topics.DASHBOARD,
-            "job.progress",
-            {**self._short, "done": place["done"], "total": place["total"]},
-        )
-        return now
+        if now - self._listed_at >= LOOK:
+            self._listed_at = now
+            short = {**self._short, "done": place["done"], "total": place["total"]}
+            whisper(topics.DASHBOARD, "job.progress", short)
 
-    def _store(self) -> None:
-        self._is_stored = True
+    def _beat(self) -> None:
+        now = time.monotonic()
+        if now - self._beaten_at < (BEAT if self._is_stored else LOOK):
+            return
+        self._beaten_at, self._is_stored = now, True
         try:
             counts = jobs.beat(self.job, **self._place())
-        except _AWAY:
+        except Exception:
             self._is_stored = False
             raise
         if not counts:
             self._ask_to_stop()
 
     def _look(self) -> None:
+        now = time.monotonic()
+        if now - self._looked_at < LOOK:
+            return
+        self._looked_at = now
         asked = Job.objects.filter(pk=self.job.pk, attempt=self.job.attempt, state=State.STARTED)
         row = asked.values_list("cancel_requested_at").first()
         if row != (None,):
@@ -193,6 +211,8 @@ class Run:
 
     def _stop_hard(self) -> None:
         """The task does not listen. Its process is ended, which alone is certain; another one takes its place."""
+        if self._stop_asked_at is None or time.monotonic() - self._stop_asked_at < GRACE:
+            return
         self._store_log()
         jobs.finish(self.job.pk, self.job.attempt, State.CANCELLED, **self._place())
         if getattr(billiard.current_process(), "index", None) is None:
@@ -213,6 +233,33 @@ class Run:
                     self._said = said + self._said
                     self._said_size += sum(map(len, said))
                 raise
+            except Exception:
+                logger.exception("job %s: a part of its log can't be kept", self.job.pk)
+
+
+def highest_told(job_id: uuid.UUID, attempt: int) -> int:
+    """How far people were last told that an attempt is; 0 when nobody was, or Redis knows it no more."""
+    try:
+        return int(redis_client.blocking().get(_told_key(job_id, attempt)) or 0)
+    except redis.RedisError:
+        return 0
+
+
+def _note_told(job: Job, done: int) -> None:
+    """Whispers are ahead of the row. Where the row has the last word, what people saw must not go back."""
+    try:
+        redis_client.blocking().set(_told_key(job.pk, job.attempt), done, ex=TOLD)
+    except redis.RedisError as error:
+        logger.debug("job %s: what was told is not noted: %s", job.pk, error)
+
+
+def _told_key(job_id: uuid.UUID, attempt: int) -> str:
+    return f"{redis_client.prefix()}:told:{job_id}:{attempt}"
+
+
+def _storable(count: int) -> int:
+    """The nearest count that the row has room for."""
+    return max(-COUNT_MAX, min(int(count), COUNT_MAX))
 
 
 def current() -> Job | None:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from celery import Task, current_app, shared_task
-from celery.exceptions import Ignore, MaxRetriesExceededError, Retry
+from celery.exceptions import Ignore, Retry
 from celery.local import Proxy
 from celery.result import AsyncResult
 from django import forms
@@ -27,9 +27,9 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
 from tasks import files, jobs, notices, queue
-from tasks.errors import Cancelled, Failed, InvalidArguments, NotPossible, NotStartable
+from tasks.errors import Cancelled, Failed, InvalidArguments, NotStartable
 from tasks.models import ERROR_MAX, Job, State
-from tasks.running import LEASE, Run
+from tasks.running import LEASE, Run, current
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,10 @@ class Tracked(Task):  # type: ignore[type-arg]
     abstract = True
 
     def start(self, *, owner: User | None, **kwargs: Any) -> Job:
-        """Queue a run for this person: the row in the caller's transaction, the message when that commits."""
+        """Queue a run for this person: the row in the caller's transaction, the message when that commits.
+
+        Raises TypeError for arguments that the task does not take, or that are no JSON.
+        """
         return _queue(self, owner, (), kwargs, {})
 
     def send(self, args: Any, kwargs: Any, **options: Any) -> None:
@@ -117,8 +120,7 @@ class Tracked(Task):  # type: ignore[type-arg]
         """As Celery's, and tracked; nobody owns the job. What is due later waits in its row, not at the broker."""
         if countdown is not None:
             eta = timezone.now() + timedelta(seconds=countdown)
-        for known in ("producer", "connection", "publisher", "router", "add_to_parent"):
-            options.pop(known, None)
+        options = _kept(options)
         job = _queue(self, None, args, kwargs, options, due_at=eta, job_id=_uuid(task_id))
         return self.AsyncResult(str(job.pk))
 
@@ -136,22 +138,30 @@ class Tracked(Task):  # type: ignore[type-arg]
         """As Celery's: the job goes on as a new attempt, of which nobody is told before the last has failed."""
         if self._header(queue.JOB) is None:
             return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
-        most = self.max_retries if max_retries is None else max_retries
-        if most is not None and self.request.retries >= most:
-            if exc is not None:
-                raise exc
-            raise MaxRetriesExceededError(f"Can't retry {self.name} more than {most} times")
         if eta is None:
             wait = self.default_retry_delay if countdown is None else countdown
             eta = timezone.now() + timedelta(seconds=wait)
-        again = Retry("", exc=exc, when=eta)
+        # Where tasks are run at once, Celery decides the same and sends nothing.
+        is_eager, self.request.is_eager = self.request.is_eager, True
+        try:
+            again: Any = super().retry(args, kwargs, exc, False, eta, None, max_retries, **options)
+        finally:
+            self.request.is_eager = is_eager
+        call, again.sig = again.sig, None
+        if args is not None or kwargs is not None or options:
+            queue.check(self, call.args, call.kwargs)
+            again.sig = call.clone()
+            again.sig.options = _kept(options)
         if throw:
             raise again
         return again
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         job_id = self._header(queue.JOB)
-        if job_id is None or self.request.called_directly:
+        around = current()
+        # A task that calls itself still has its own message: a plain call all the same.
+        is_within = around is not None and str(around.pk) == job_id
+        if job_id is None or self.request.called_directly or is_within:
             return super().__call__(*args, **kwargs)
         job = jobs.claim(uuid.UUID(job_id), self._header(queue.ATTEMPT), LEASE)
         if job is None:  # run already, cancelled, lost, or started again
@@ -177,7 +187,7 @@ class Tracked(Task):  # type: ignore[type-arg]
             run.finish(State.SUCCEEDED)
             raise
         except Retry as again:
-            self._end_for_retry(run, again)
+            self._try_again(run, again)
             raise Ignore from None
         except Exception as error:
             run.finish(State.FAILED, error=trace_of(error))
@@ -185,16 +195,19 @@ class Tracked(Task):  # type: ignore[type-arg]
         run.finish(State.SUCCEEDED, summary=_summary(result))
         return result
 
-    def _end_for_retry(self, run: Run, again: Retry) -> None:
+    def _try_again(self, run: Run, again: Any) -> None:
         reason = again.exc if isinstance(again.exc, Exception) else again
-        with transaction.atomic():
-            run.finish(State.FAILED, error=trace_of(reason), quiet=True)
-            due = again.when if isinstance(again.when, datetime) else None
-            try:
-                jobs.retry(run.job.pk, due_at=due)
-            except NotPossible:
-                return
-            queue.send_later(run.job.pk)
+        due = again.when
+        if isinstance(due, (int, float)):
+            due = timezone.now() + timedelta(seconds=due)
+        call: dict[str, str] = {}
+        if again.sig is not None:
+            options = {**queue.unpack(run.job)["options"], **again.sig.options}
+            call["message"] = queue.pack(again.sig.args, again.sig.kwargs, options)
+            call["queue"] = queue.name_of(self, again.sig.args, again.sig.kwargs, options)
+        job = run.try_again(error=trace_of(reason), due_at=due, call=call)
+        if job is not None:
+            queue.send_later(job)
 
 
 @dataclass(frozen=True)
@@ -287,7 +300,7 @@ def retry(job_id: uuid.UUID) -> Job:
     """Start an ended job once more, with the arguments it had. Raises NotPossible."""
     with transaction.atomic():
         job = jobs.retry(job_id)
-        queue.send_later(job.pk)
+        queue.send_later(job)
     return job
 
 
@@ -323,20 +336,26 @@ def _queue(
     job_id: uuid.UUID | None = None,
     by_hand: bool = False,
 ) -> Job:
+    queue.check(task, args, kwargs)
     with transaction.atomic(), translation.override(notices.language_of(owner)):
         job = jobs.create(
             kind=task.name,
             title=str(_definitions[task.name].title),
             owner=owner,
             message=queue.pack(args, kwargs, options),
-            queue=str(options.get("queue") or ""),
+            queue=queue.name_of(task, args, kwargs, options),
             due_at=due_at,
             by_hand=by_hand,
             job_id=job_id,
         )
-        if due_at is None or due_at <= timezone.now():
-            queue.send_later(job.pk)
+        queue.send_later(job)
     return job
+
+
+def _kept(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the options of a call those that its message takes along."""
+    ours = {"producer", "connection", "publisher", "router", "add_to_parent"}
+    return {name: value for name, value in options.items() if name not in ours}
 
 
 def _plain(value: Any) -> Any:

@@ -21,12 +21,12 @@ from django.db import (
     connections,
     transaction,
 )
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from events import log as events_log
 from events import publish, redis_client, topics
-from tasks import jobs, notices, queue
+from tasks import jobs, notices, queue, running
 from tasks.models import EXTERNAL, Job, Outage, State
 
 logger = logging.getLogger(__name__)
@@ -49,11 +49,16 @@ def install() -> None:
     signals.task_prerun.connect(_leave_sign, dispatch_uid="hub_watchdog")
 
 
-def look(watch: Watch | None = None) -> None:
-    """One look at everything."""
-    end_silent()
-    queue.send_left_behind()
-    _note_outage((watch or Watch()).nobody_takes())
+def look(watch: Watch) -> None:
+    """One look at everything. What stumbles does not keep the rest from being looked at."""
+    for step in (watch.end_silent, queue.send_left_behind, watch.note_outage):
+        try:
+            step()
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("the watchdog can't see: %s", error)
+            return  # nor could the rest
+        except Exception:
+            logger.exception("the watchdog stumbled")
 
 
 def end_silent() -> int:
@@ -64,17 +69,18 @@ def end_silent() -> int:
         silent.values_list("pk", "attempt", "cancel_requested_at")[:_AT_ONCE]
     ):
         state = State.LOST if cancelled_at is None else State.CANCELLED
-        ended += jobs.give_up(job_id, attempt, state) is not None
+        told = running.highest_told(job_id, attempt)
+        ended += jobs.give_up(job_id, attempt, state, told) is not None
     return ended
 
 
 def extend_leases() -> None:
-    """The hub was away, and nobody could tell it anything: every lease begins anew."""
+    """The hub was away, or its clock was set, and nobody could tell it anything: every lease begins anew."""
     now = timezone.now()
-    held = Job.objects.filter(state=State.STARTED)
+    held = Job.objects.filter(lease_until__isnull=False, state=State.STARTED)
     for lease in held.order_by().values_list("lease", flat=True).distinct():
         until = now + timedelta(seconds=lease)
-        held.filter(lease=lease, lease_until__lt=until).update(lease_until=until)
+        held.filter(lease=lease).update(lease_until=until)
 
 
 class Watch:
@@ -82,6 +88,22 @@ class Watch:
 
     def __init__(self) -> None:
         self._sign_seen_at = time.monotonic()
+        self._looked_at = self._wall_at_look = float("-inf")
+
+    def end_silent(self) -> None:
+        """After a time in which nobody could be heard, nobody is taken for silent yet."""
+        if self._was_away():
+            extend_leases()
+        end_silent()
+        self._looked_at, self._wall_at_look = time.monotonic(), time.time()
+
+    def _was_away(self) -> bool:
+        """By either clock: one stands still while the machine sleeps, the other, by which leases go, may be set."""
+        is_blind = time.monotonic() - self._looked_at > BLIND
+        return is_blind or not 0 <= time.time() - self._wall_at_look <= BLIND
+
+    def note_outage(self) -> None:
+        _note_outage(self.nobody_takes())
 
     def nobody_takes(self) -> bool:
         """Jobs wait for a minute in a queue from which none was taken, or workers show no sign at all."""
@@ -89,11 +111,11 @@ class Watch:
             return True
         since = timezone.now() - IDLE
         due = Q(due_at=None, queued_at__lt=since) | Q(due_at__lt=since)
-        waiting = Job.objects.filter(due, state=State.QUEUED, queued_at__lt=since)
-        waiting = waiting.exclude(kind=EXTERNAL)
-        queues = set(waiting.order_by().values_list("queue", flat=True).distinct())
-        taken = Job.objects.filter(_busy() | Q(started_at__gt=since)).exclude(kind=EXTERNAL)
-        return bool(queues - set(taken.order_by().values_list("queue", flat=True).distinct()))
+        waiting = Job.objects.filter(
+            due, finished_at=None, state=State.QUEUED, queued_at__lt=since
+        ).exclude(kind=EXTERNAL)
+        taken = Job.objects.filter(started_at__gt=since).exclude(kind=EXTERNAL)
+        return bool(_queues(waiting) - _queues(taken) - _queues(Job.objects.filter(_busy())))
 
     def _no_sign(self) -> bool:
         now = time.monotonic()
@@ -107,6 +129,10 @@ class Watch:
 
 def _busy() -> Q:
     return Q(state=State.STARTED, lease_until__gt=timezone.now()) & ~Q(kind=EXTERNAL)
+
+
+def _queues(found: QuerySet[Job]) -> set[str]:
+    return set(found.order_by().values_list("queue", flat=True).distinct())
 
 
 def _note_outage(is_out: bool) -> None:
@@ -135,19 +161,9 @@ def _start(**_: Any) -> None:
 
 def _watch() -> None:
     watch = Watch()
-    looked_at = float("-inf")
     while True:
-        try:
-            if time.monotonic() - looked_at > BLIND:
-                extend_leases()
-            look(watch)
-            looked_at = time.monotonic()
-        except (OperationalError, InterfaceError) as error:
-            logger.warning("the watchdog can't see: %s", error)
-        except Exception:
-            logger.exception("the watchdog stumbled")
-        finally:
-            connections.close_all()
+        look(watch)
+        connections.close_all()
         time.sleep(TICK)
 
 

@@ -16,7 +16,7 @@ from django.utils.translation import get_language
 from accounts import audience, profiles
 from events import log
 from notifications import inbox
-from tasks.models import LIVE, Job, State
+from tasks.models import Job, State
 from web import my_rooms
 
 _MOST_SHOWN: Final = 99  # a badge beyond this reads "99+"
@@ -135,7 +135,7 @@ def _frame_of(user: User | AnonymousUser) -> Frame:
 
 def live_jobs(user: User) -> list[str]:
     """Which, not how many: events that come twice, or were counted already, then change nothing."""
-    live = Job.objects.filter(owner=user, state__in=LIVE).order_by("-created_at")
+    live = Job.objects.filter(owner=user, finished_at=None).order_by("-created_at")
     return [str(pk) for pk in live.values_list("pk", flat=True)[:_MOST_COUNTED]]
 
 

@@ -22,7 +22,7 @@ from events import redis_client
 from hub.api import api
 from notifications import announcements, notify
 from notifications.models import Notification
-from tasks import external, files, jobs
+from tasks import external, files, jobs, queue
 from tasks.models import State
 from tests.hub.test_api import TABLE
 from tests.people import PASSWORD, person
@@ -278,7 +278,10 @@ def words(alice: User, bob: User, charlie: User, admin: User, settings: Any) -> 
     notify(to=alice, kind="orders.late", title="For alice")
     browser = Client()
     browser.post("/accounts/login/", {"username": "alice", "password": PASSWORD})
-    failed = jobs.create(kind="tests.shop.tasks.stocktake", title="Stocktake", owner=alice)
+    message = queue.pack((), {"shelves": 1}, {})
+    failed = jobs.create(
+        kind="tests.shop.tasks.stocktake", title="Stocktake", owner=alice, message=message
+    )
     jobs.claim(failed.pk, 1, 60)
     jobs.finish(failed.pk, 1, State.FAILED, quiet=True)
     script = external.start(alice, "Backup")

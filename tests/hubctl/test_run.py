@@ -106,6 +106,16 @@ def test_a_command_that_is_not_there_is_a_job_that_failed(hubctl, person) -> Non
     assert (job.state, job.error) == (State.FAILED, "no-such-command: No such file or directory")
 
 
+def test_a_command_that_says_much_in_no_time_loses_no_line(hubctl, person) -> None:
+    lines = 40_000
+    script = f"yes {'x' * 79} | head -n {lines}"
+    done = hubctl(*shell(script))
+    assert done.stdout.count(b"\n") == lines
+    job = only_job(person)
+    assert job.log_lines == lines
+    assert "missing" not in log_of(job)
+
+
 def test_the_log_grows_while_the_command_runs(running, person) -> None:
     process = running(*shell(f"echo first; echo second >&2; {SLEEP}"))
     read_until(process.stderr, b"second\n")
@@ -182,7 +192,7 @@ def test_killed_with_9_the_job_is_lost_within_its_lease(running, person) -> None
     killed = time.monotonic()
 
     def is_lost() -> bool:
-        watchdog.look()
+        watchdog.end_silent()
         return only_job(person).state == State.LOST
 
     wait_until(is_lost)
@@ -246,7 +256,7 @@ def test_a_job_given_up_meanwhile_is_filed_anew(own_server, running, person, tmp
     server.streams.kill()
 
     def is_lost() -> bool:
-        watchdog.look()
+        watchdog.end_silent()
         return only_job(person).state == State.LOST
 
     wait_until(is_lost)

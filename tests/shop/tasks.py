@@ -81,6 +81,28 @@ def third_time(self: Any, mark: str) -> str:
     return "third time lucky"
 
 
+@tracked(title="Later")
+@shared_task(bind=True)
+def later(self: Any, shelves: int, wait: float = 0, queue: str = "") -> str:
+    """Asks to be run again, with other arguments and after a while, until no shelf is left."""
+    if shelves:
+        more = {"queue": queue} if queue else {}
+        raise self.retry(kwargs={"shelves": shelves - 1, "wait": wait}, countdown=wait, **more)
+    return f"waited {wait:g} s each time"
+
+
+@tracked(title="Boxes within boxes")
+@shared_task
+def boxes(depth: int) -> str:
+    return f"[{boxes(depth - 1)}]" if depth else "[]"
+
+
+@tracked(title="Wrong turn")
+@shared_task(bind=True)
+def wrong_turn(self: Any) -> None:
+    self.retry(kwargs={"shelves": 1})
+
+
 @tracked(title="For managers", form=StocktakeForm, permission="shop.change_order")
 @shared_task
 def managed(shelves: int, **_: object) -> None:

@@ -6,14 +6,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import redis
 from celery import current_app
-from django.contrib.auth.models import Permission
+from celery.app import routes
+from django.contrib.auth.models import Permission, User
 from django.db import transaction
 from django.utils import timezone
+from kombu import Queue
 
 from events import redis_client
 from notifications.models import Notification
-from tasks import log, progress, queue, track, tracking
+from tasks import jobs, log, progress, queue, track, tracking
 from tasks.errors import Cancelled, InvalidArguments, NotPossible, NotStartable
 from tasks.models import Attempt, Job, State
 from tasks.running import Run
@@ -30,9 +33,9 @@ def empty_queue():
     _queue_key_delete()
 
 
-def _queue_key() -> str:
+def _queue_key(name: str = "") -> str:
     prefix = current_app.conf.broker_transport_options["global_keyprefix"]
-    return f"{prefix}{queue.default_queue()}"
+    return f"{prefix}{name or queue.default_queue()}"
 
 
 def _queue_key_delete() -> None:
@@ -129,6 +132,68 @@ def test_a_task_that_asks_for_it_is_tried_again_and_only_the_end_is_told(alice, 
     assert list(kinds) == ["job.succeeded"]
 
 
+def test_a_task_that_asks_for_other_arguments_gets_them(alice):
+    job = run(shop.later.start(owner=alice, shelves=2))
+    assert (job.state, job.attempt, queue.unpack(job)["kwargs"]["shelves"]) == ("queued", 2, 1)
+    run(job)
+    assert run(job).summary == "waited 0 s each time"
+    assert job.attempt == 3
+    assert waiting() == 3
+
+
+def test_a_task_that_asks_to_be_run_later_is_sent_then(alice):
+    job = run(shop.later.start(owner=alice, shelves=1, wait=60))
+    assert waiting() == 1  # the first message
+    assert job.due_at is not None
+    assert timedelta(seconds=50) < job.due_at - timezone.now() <= timedelta(seconds=60)
+    queue.send_left_behind()
+    assert waiting() == 1
+    Job.objects.update(due_at=timezone.now() - timedelta(seconds=1))
+    queue.send_left_behind()
+    assert waiting() == 2
+    assert run(job).summary == "waited 60 s each time"
+
+
+def test_a_task_that_asks_for_arguments_it_does_not_take_fails(alice):
+    job = run(shop.wrong_turn.start(owner=alice))
+    assert job.state == State.FAILED
+    assert "TypeError" in job.error
+
+
+def test_a_task_that_asks_for_another_queue_waits_there(alice):
+    job = run(shop.later.start(owner=alice, shelves=1, wait=60, queue="night"))
+    assert (job.queue, queue.unpack(job)["options"]) == ("night", {"queue": "night"})
+
+
+def test_a_job_that_was_ended_meanwhile_is_not_queued_again_by_its_old_run(alice):
+    job = shop.later.start(owner=alice, shelves=1)
+    old = jobs.claim(job.pk, 1, 15)
+    jobs.finish(job.pk, 1, State.LOST)
+    assert old is not None
+    assert not Run(old).finish(State.SUCCEEDED)
+    again = jobs.retry(job.pk)
+    jobs.claim(job.pk, 2, 15)
+    jobs.finish(job.pk, 2, State.CANCELLED)
+    tried = Run(old).try_again(error="old", due_at=None, call={})
+    assert tried is None
+    with pytest.raises(NotPossible):
+        jobs.retry(job.pk, attempt=1)
+    again.refresh_from_db()
+    assert (again.state, again.attempt) == (State.CANCELLED, 2)
+
+
+def test_a_job_that_was_cancelled_is_not_tried_again(alice, monkeypatch):
+    def cancelled_just_now(run: Run, **again: Any) -> Job | None:
+        jobs.cancel(run.job.pk, alice)
+        return try_again(run, **again)
+
+    try_again = Run.try_again
+    monkeypatch.setattr(Run, "try_again", cancelled_just_now)
+    job = run(shop.later.start(owner=alice, shelves=1))
+    assert (job.state, job.attempt, job.error) == (State.CANCELLED, 1, "")
+    assert waiting() == 1
+
+
 def test_a_broken_task_leaves_its_trace(alice):
     job = run(shop.broken.start(owner=alice))
     assert job.state == State.FAILED
@@ -139,6 +204,12 @@ def test_a_broken_task_leaves_its_trace(alice):
 def test_a_task_that_is_called_is_a_function(alice):
     assert shop.stocktake(2) == "2 shelves counted"
     assert not Job.objects.exists()
+
+
+def test_a_task_that_calls_itself_is_one_job(alice):
+    job = run(shop.boxes.start(owner=alice, depth=2))
+    assert (job.state, job.summary) == (State.SUCCEEDED, "[[[]]]")
+    assert Job.objects.count() == 1
 
 
 def test_outside_a_job_the_words_do_nothing():
@@ -210,18 +281,126 @@ def test_a_job_without_redis_is_sent_when_it_is_back(alice, monkeypatch):
     assert waiting() == 1
 
 
+def test_arguments_that_the_task_does_not_take_are_refused_at_the_start(alice):
+    with pytest.raises(TypeError):
+        shop.stocktake.start(owner=alice, shelfs=3)
+    with pytest.raises(TypeError):
+        shop.stocktake.delay()
+    assert not Job.objects.exists()
+
+
+def test_what_celery_may_be_told_of_sending_changes_nothing():
+    policy = {"max_retries": 1}
+    result = shop.stocktake.apply_async((3,), retry=True, retries=2, retry_policy=policy)
+    job = Job.objects.get(pk=result.id)
+    assert waiting() == 1
+    assert run(job).state == State.SUCCEEDED
+
+
+def left_behind(owner: User, message: str = "", kind: str = shop.stocktake.name) -> Job:
+    job: Job = shop.stocktake.start(owner=owner, shelves=1)
+    old = timezone.now() - timedelta(minutes=1)
+    changed = {"message": message or job.message, "kind": kind, "created_at": old}
+    Job.objects.filter(pk=job.pk).update(sent_at=None, queued_at=old, **changed)
+    return job
+
+
+def test_a_job_that_can_not_be_sent_fails_and_keeps_no_other_from_being_sent(alice):
+    wrong = left_behind(alice, queue.pack((), {"shelfs": 1}, {}))
+    odd = left_behind(alice, queue.pack((), {"shelves": 1}, {"soft_time_limit": 9, "expires": "x"}))
+    broken = left_behind(alice, "{")
+    good = left_behind(alice)
+    before = waiting()
+    assert queue.send_left_behind() == 1
+    assert waiting() == before + 1
+    for job in (wrong, odd, broken):
+        job.refresh_from_db()
+        assert job.state == State.FAILED
+        assert job.error.startswith("The job can't be sent to a worker: ")
+    assert "shelfs" in Job.objects.get(pk=wrong.pk).error
+    good.refresh_from_db()
+    assert good.sent_at is not None
+    told = Notification.objects.filter(recipient=alice, kind="job.failed")
+    assert [one.body for one in told if "shelfs" in one.body]
+    assert not [one for one in told if "It ran for" in one.body]
+
+
+def test_a_job_of_a_task_that_is_no_more_fails_and_keeps_no_other_from_being_sent(alice):
+    orphan = left_behind(alice, kind="shop.gone")
+    good = left_behind(alice)
+    assert queue.send_left_behind() == 1
+    orphan.refresh_from_db()
+    good.refresh_from_db()
+    assert (orphan.state, orphan.error) == (
+        State.FAILED,
+        "There is no task called shop.gone any more.",
+    )
+    assert good.sent_at is not None
+    assert [one["state"] for one in jobs.attempts(orphan)] == ["failed"]
+
+
+def test_while_the_broker_is_away_every_job_waits(alice, monkeypatch):
+    def broker() -> Any:
+        asked.append(1)
+        raise redis.ConnectionError("refused")
+
+    left_behind(alice)
+    left_behind(alice)
+    asked: list[int] = []
+    monkeypatch.setattr(queue, "_broker", broker)
+    assert queue.send_left_behind() == 0
+    assert len(asked) == 1
+    assert set(Job.objects.values_list("state", "sent_at")) == {(State.QUEUED, None)}
+
+
+def sent_long_ago(hours: float = 1) -> None:
+    Job.objects.update(sent_at=timezone.now() - timedelta(hours=hours))
+
+
 def test_what_got_lost_is_sent_again_and_what_waits_its_turn_is_not(alice):
-    jobs = [shop.stocktake.start(owner=alice, shelves=1) for _ in range(5)]
-    old = timezone.now() - queue.FRESH - timedelta(seconds=1)
-    Job.objects.update(sent_at=old)
+    started = [shop.stocktake.start(owner=alice, shelves=1) for _ in range(5)]
+    sent_long_ago()
     assert queue.send_left_behind() == 0  # they stand in the queue
     _queue_key_delete()
     assert queue.send_left_behind() == 5
     assert waiting() == 5
     _queue_key_delete()
     assert queue.send_left_behind() == 0  # a worker may have taken them just now
-    for job in jobs:
+    for job in started:
         assert run(job).state == State.SUCCEEDED
+
+
+def test_as_many_are_sent_again_as_messages_are_missing(alice):
+    for _ in range(5):
+        shop.stocktake.start(owner=alice, shelves=1)
+    sent_long_ago()
+    redis_client.blocking().lpop(_queue_key(), 2)
+    assert queue.send_left_behind() == 2
+    sent_long_ago()
+    assert queue.send_left_behind() == 0
+    assert waiting() == 5
+
+
+def test_where_a_route_leads_is_where_its_messages_are_counted(alice, monkeypatch):
+    amqp = current_app.amqp
+    router = routes.Router(
+        routes.prepare([{shop.stocktake.name: "night"}]), amqp.queues, app=current_app
+    )
+    key = _queue_key("night")
+    monkeypatch.setattr(amqp, "router", router)
+    amqp.queues.add(Queue("night"))
+    redis_client.blocking().delete(key)
+    try:
+        job = shop.stocktake.start(owner=alice, shelves=1)
+        assert (job.queue, waiting(), redis_client.blocking().llen(key)) == ("night", 0, 1)
+        sent_long_ago()
+        assert queue.send_left_behind() == 0
+        Job.objects.update(queue="elsewhere", sent_at=None, queued_at=job.queued_at - timedelta(1))
+        assert queue.send_left_behind() == 1
+        assert Job.objects.get().queue == "night"
+    finally:
+        del amqp.queues["night"]
+        redis_client.blocking().delete(key)
 
 
 def test_a_task_that_is_cancelled_stops_although_it_goes_on_after_errors(alice):

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from events import log, redis_client, topics
 from notifications.models import Notification
-from tasks import jobs, watchdog
+from tasks import jobs, queue, running, watchdog
 from tasks.models import EXTERNAL, Job, Outage, State
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -54,6 +56,78 @@ def test_after_the_hub_was_away_every_lease_begins_anew(alice):
     long.refresh_from_db()
     assert long.lease_until is not None
     assert long.lease_until > timezone.now() + timedelta(seconds=590)
+
+
+def test_a_step_that_stumbles_leaves_the_others_their_turn(
+    alice, admin, watch, monkeypatch, caplog
+):
+    def stumble() -> int:
+        raise TypeError("over a stone")
+
+    watchdog.look(watch)
+    silent = started(alice)
+    silent_for(silent, 1)
+    waiting(alice, 61, queue="reports")
+    monkeypatch.setattr(queue, "send_left_behind", stumble)
+    watchdog.look(watch)
+    silent.refresh_from_db()
+    assert silent.state == State.LOST
+    assert jobs.outage() is not None
+    assert "over a stone" in caplog.text
+
+
+def test_a_step_that_always_stumbles_does_not_begin_leases_anew(alice, watch, monkeypatch):
+    monkeypatch.setattr(queue, "send_left_behind", lambda: 1 / 0)
+    watchdog.look(watch)
+    silent = started(alice)
+    silent_for(silent, 1)
+    watchdog.look(watch)
+    silent.refresh_from_db()
+    assert silent.state == State.LOST
+
+
+@pytest.mark.parametrize("step", [3600, -3600])
+def test_after_the_machine_slept_or_its_clock_was_set_leases_begin_anew(
+    alice, watch, monkeypatch, step
+):
+    watchdog.look(watch)
+    job = started(alice)
+    now, wall = timezone.now, time.time
+    monkeypatch.setattr(timezone, "now", lambda: now() + timedelta(seconds=step))
+    monkeypatch.setattr(time, "time", lambda: wall() + step)
+    watchdog.look(watch)
+    job.refresh_from_db()
+    assert job.state == State.STARTED
+    assert job.lease_until is not None
+    assert abs(job.lease_until - timezone.now() - timedelta(seconds=15)) < timedelta(seconds=10)
+    silent_for(job, 1)
+    watchdog.look(watch)
+    job.refresh_from_db()
+    assert job.state == State.LOST
+
+
+def test_who_is_lost_is_as_far_as_people_were_told(alice):
+    job = started(alice)
+    jobs.beat(job, done=5)
+    running._note_told(job, 9)
+    silent_for(job, 1)
+    watchdog.end_silent()
+    job.refresh_from_db()
+    assert (job.state, job.done) == (State.LOST, 9)
+    assert job.attempts.get().done == 9
+
+
+def test_while_the_database_is_away_nobody_is_heard(alice, watch, monkeypatch):
+    watchdog.look(watch)
+    seen_at = watch._looked_at
+    with monkeypatch.context() as away:
+        away.setattr(watchdog, "end_silent", _away)
+        watchdog.look(watch)
+    assert watch._looked_at == seen_at
+
+
+def _away() -> int:
+    raise OperationalError("gone")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from notifications.models import Notification
-from tasks import files, jobs, logs, tracking
+from tasks import files, jobs, logs, queue, tracking
 from tasks.errors import NoSuchJob
 from tasks.models import File, Job, Outage, State
 from tests.shop.tasks import stocktake
@@ -32,7 +32,8 @@ def as_admin(admin: Any) -> Client:
 
 
 def queued(owner: Any, title: str = "Stocktake", kind: str = "tests.shop.tasks.stocktake") -> Job:
-    return jobs.create(kind=kind, title=title, owner=owner)
+    message = queue.pack((), {"shelves": 1}, {})
+    return jobs.create(kind=kind, title=title, owner=owner, message=message)
 
 
 def started(owner: Any, title: str = "Stocktake", **progress: Any) -> Job:

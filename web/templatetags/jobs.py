@@ -8,7 +8,7 @@ from typing import Any, Final
 from django import template
 from django.utils.translation import gettext as _
 
-from tasks.models import EXTERNAL, LIVE, State
+from tasks.models import EXTERNAL, State
 from tasks.tracking import title_of
 from web.templatetags.hub import moment
 
@@ -26,11 +26,6 @@ def state_word(state: str) -> str:
 def kind_title(kind: str) -> str:
     """What a kind of job is called; nobody knows more of a script outside."""
     return _("Outside script") if kind == EXTERNAL else title_of(kind)
-
-
-@register.filter
-def is_live(job: Mapping[str, Any]) -> bool:
-    return job["state"] in LIVE
 
 
 @register.filter
