@@ -2,11 +2,13 @@ import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 
 globalThis.document = { body: { dataset: { language: "en", timeZone: "UTC" } } };
+globalThis.location = { origin: "http://hub.test", pathname: "/", search: "", hash: "" };
 
 const { RoomBook } = await import("../../web/static/hub/roombook.js");
 const { arrange } = await import("../../web/static/hub/roomgroups.js");
 const { Outbox } = await import("../../web/static/hub/roomoutbox.js");
 const { Drafts } = await import("../../web/static/hub/drafts.js");
+const { ReadMarks } = await import("../../web/static/hub/roommarks.js");
 const { Typing, typingWords } = await import("../../web/static/hub/roomtyping.js");
 const { completed, matchingEmoji, wordAt } = await import("../../web/static/hub/roomcomplete.js");
 
@@ -347,6 +349,99 @@ test("a browser that keeps nothing still sends", async () => {
   add(box, "1");
   await settle();
   assert.deepEqual(sent, ["1 body 1"]);
+});
+
+// Read marks.
+
+function reading({ readUpTo = 1, answers = [] } = {}) {
+  mock.timers.reset();
+  mock.timers.enable({ apis: ["setTimeout", "Date"], now: 10_000 });
+  const place = { seen: readUpTo, told: [], answers };
+  const tell = async (upTo) => {
+    place.told.push(upTo);
+    const answer = answers.shift() ?? upTo;
+    if (answer === "offline") throw new Error(answer);
+    return { read_up_to: answer };
+  };
+  const room = { id: 1, joined: true, read_up_to: readUpTo };
+  place.marks = new ReadMarks(room, () => place.seen, tell);
+  place.room = room;
+  place.after = async (ms) => {
+    mock.timers.tick(ms);
+    await settle();
+  };
+  return place;
+}
+
+test.afterEach(() => {
+  document.hidden = false;
+});
+
+test("what is seen is told at once, then at most once a second, and each message once", async () => {
+  const place = reading();
+  for (const id of [2, 3, 4]) {
+    place.seen = id;
+    place.marks.look();
+    await place.after(0);
+  }
+  assert.deepEqual(place.told, [2]);
+  await place.after(1000);
+  assert.deepEqual(place.told, [2, 4]);
+  place.marks.look();
+  await place.after(5000);
+  assert.deepEqual(place.told, [2, 4]);
+});
+
+test("what comes after one has turned away is not read, though a mark was due", async () => {
+  const place = reading();
+  place.seen = 2;
+  place.marks.look();
+  await place.after(0);
+  place.seen = 3;
+  place.marks.look();
+  document.hidden = true;
+  place.seen = 4;
+  await place.after(1000);
+  assert.deepEqual(place.told, [2]);
+  document.hidden = false;
+  place.marks.look();
+  await place.after(0);
+  assert.deepEqual(place.told, [2, 4]);
+});
+
+test("what the hub does not know as read yet is told again", async () => {
+  const place = reading({ answers: [1, 2] });
+  place.seen = 3;
+  place.marks.look();
+  await place.after(0);
+  await place.after(1000);
+  await place.after(1000);
+  await place.after(5000);
+  assert.deepEqual(place.told, [3, 3, 3]);
+});
+
+test("a mark that fails is tried again when there is reason to", async () => {
+  const place = reading({ answers: ["offline"] });
+  place.seen = 2;
+  place.marks.look();
+  await place.after(5000);
+  assert.deepEqual(place.told, [2]);
+  place.marks.look();
+  await place.after(1000);
+  assert.deepEqual(place.told, [2, 2]);
+});
+
+test("who only looks in, and what another tab has told, needs no mark", async () => {
+  const place = reading();
+  place.seen = 5;
+  place.room.joined = false;
+  place.marks.look();
+  await place.after(5000);
+  place.room.joined = true;
+  place.marks.learn(5);
+  place.marks.look();
+  await place.after(5000);
+  assert.deepEqual(place.told, []);
 });
 
 // Drafts.
