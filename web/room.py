@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime
 from typing import Any, Final, cast
 
 from django.contrib import messages as flashes
@@ -23,10 +23,6 @@ from chat.models import Involvement, Kind, Room
 from events import log, topics
 from web.templatetags.hub import moment
 from web.views import day_label, page, whole
-
-GROUPED: Final = timedelta(minutes=5)
-"""What somebody says within this time of their last message stands under the same name (`roomgroups.js`)."""
-
 
 EMOJI_KEPT: Final = 24 * 3600  # seconds
 
@@ -168,15 +164,14 @@ def _page(request: HttpRequest, room: Room, message_id: int | None) -> messages.
 
 
 def _rows(items: Iterable[dict[str, Any]], first_unread: int | None) -> Iterator[Row]:
-    """`roomgroups.js` says the same."""
-    author: object = object()
-    day, last = None, None
+    """What one person says within a minute stands under one name; `roomgroups.js` says the same."""
+    day, last = date.min, None
     for item in items:
         at = timezone.localtime(moment(item["at"]))
-        begins_day = at.date() != day
-        by = item["author"] and item["author"]["id"]
-        is_first = begins_day or by != author or last is None or at - last >= GROUPED
-        author, day, last = by, at.date(), at
+        begins_day = at.date() > day
+        group = (item["author"] and item["author"]["id"], at.replace(second=0, microsecond=0))
+        is_first = begins_day or group != last
+        day, last = max(day, at.date()), group
         yield Row(
             item, at, day_label(day) if begins_day else "", is_first, item["id"] == first_unread
         )

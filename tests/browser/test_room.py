@@ -376,6 +376,58 @@ def test_a_position_that_can_not_be_continued_is_made_good_by_a_fresh_look(
     assert texts(page) == [*numbered(1, 9), "and on"]
 
 
+def test_what_is_being_edited_outlives_its_row(page_for: PageFor, aside: Aside):
+    page = page_for("alice")
+    line = Line(page)
+    user = user_of(page)
+    room = aside(make_room, user)
+    aside(say, user, room, "at first")
+    enter(page, room)
+    composer(page).press("ArrowUp")
+    page.get_by_label("Edit message").fill("half a change")
+    line.cut()
+    aside(say, user, room, *numbered(1, 60))
+    aside(new_epoch)
+    line.mend()
+    expect(row(page, "line 60")).to_be_visible(timeout=SLOW)
+    expect(row(page, "at first")).to_have_count(0)
+    expect(composer(page)).to_have_value("half a change")
+    composer(page).press("Enter")
+    expect(row(page, "half a change")).to_be_visible()
+    expect(page.locator(".message[data-unsent]")).to_have_count(0)
+    assert aside(stored, room)[-1] == "half a change"
+
+
+def test_the_last_message_of_ones_own_is_edited_wherever_one_reads(page_for: PageFor, aside: Aside):
+    page = page_for("alice")
+    user = user_of(page)
+    room = aside(make_room, user)
+    said = aside(say, user, room, *numbered(1, 120))
+    enter(page, room, at=said[20])
+    expect(row(page, "line 120")).to_have_count(0)
+    composer(page).press("ArrowUp")
+    expect(page.get_by_label("Edit message")).to_have_value("line 120")
+
+
+def test_what_is_sent_while_reading_further_up_is_seen_at_once(page_for: PageFor, aside: Aside):
+    page = page_for("alice")
+    line = Line(page)
+    user = user_of(page)
+    room = aside(make_room, user)
+    said = aside(say, user, room, *numbered(1, 120))
+    enter(page, room, at=said[20])
+    line.cut()
+    send(page, "from further up")
+    waiting = page.locator(".message[data-unsent=waiting]")
+    expect(waiting).to_be_in_viewport()
+    expect(page.locator(".toast")).to_contain_text("could not be fetched")
+    line.mend()
+    expect(waiting).to_have_count(0, timeout=SLOW)
+    assert aside(stored, room)[-1] == "from further up"
+    page.reload()
+    expect(row(page, "from further up")).to_be_in_viewport()
+
+
 def test_who_reads_further_up_is_told_and_not_moved(pair, aside: Aside):
     alice, _bob, room = pair
     aside(say, user_of(alice), room, *numbered(1, 60))

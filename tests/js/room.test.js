@@ -5,7 +5,7 @@ globalThis.document = { body: { dataset: { language: "en", timeZone: "UTC" } } }
 globalThis.location = { origin: "http://hub.test", pathname: "/", search: "", hash: "" };
 
 const { RoomBook } = await import("../../web/static/hub/roombook.js");
-const { arrange } = await import("../../web/static/hub/roomgroups.js");
+const { arrange, keyOf } = await import("../../web/static/hub/roomgroups.js");
 const { Outbox } = await import("../../web/static/hub/roomoutbox.js");
 const { Drafts } = await import("../../web/static/hub/drafts.js");
 const { ReadMarks } = await import("../../web/static/hub/roommarks.js");
@@ -48,6 +48,7 @@ const refusing = {
 
 const message = (id, more = {}) => ({
   id,
+  client_id: `c${id}`,
   author: { id: 1, name: "Alice" },
   at: "2026-11-22T10:00:00Z",
   body: `m${id}`,
@@ -158,22 +159,35 @@ const lines = (items, more = { me: 1 }) =>
     day ? `day ${day}` : line ? "new" : `${isFirst ? "" : "+"}${item.id || item.client_id}`,
   );
 
-test("messages stand under one name for a few minutes", () => {
+test("what one person says within a minute stands under one name", () => {
   const items = [
     by(1, 1, "2026-11-22T10:00:00Z"),
-    by(1, 2, "2026-11-22T10:04:59Z"),
-    by(1, 3, "2026-11-22T10:09:58Z"),
+    by(1, 2, "2026-11-22T10:00:59Z"),
+    by(1, 3, "2026-11-22T10:01:00Z"),
     by(1, 4, "2026-11-22T10:14:58Z"),
-    by(2, 5, "2026-11-22T10:15:00Z"),
+    by(2, 5, "2026-11-22T10:14:59Z"),
     by(null, 6, "2026-11-22T10:15:01Z"),
     by(null, 7, "2026-11-22T10:15:02Z"),
   ];
-  assert.deepEqual(lines(items), ["day 2026-11-22", "1", "+2", "+3", "4", "5", "6", "+7"]);
+  assert.deepEqual(lines(items), ["day 2026-11-22", "1", "+2", "3", "4", "5", "6", "+7"]);
 });
 
 test("a day begins a group, however close the messages are", () => {
   const items = [by(1, 1, "2026-11-22T23:59:59Z"), by(1, 2, "2026-11-23T00:00:01Z")];
   assert.deepEqual(lines(items), ["day 2026-11-22", "1", "day 2026-11-23", "2"]);
+});
+
+test("what waits since yesterday stands below today's without a second yesterday", () => {
+  const waiting = { ...by(1, 0, "2026-11-22T10:00:00Z"), client_id: "c" };
+  const items = [by(1, 1, "2026-11-22T09:00:00Z"), by(1, 2, "2026-11-23T09:00:00Z"), waiting];
+  assert.deepEqual(lines(items), ["day 2026-11-22", "1", "day 2026-11-23", "2", "c"]);
+});
+
+test("a message keeps its place in the page when it is stored", () => {
+  const waiting = { ...by(1, 0, "2026-11-22T10:00:00Z"), client_id: "c" };
+  assert.equal(keyOf({ ...waiting, id: 7 }), keyOf(waiting));
+  assert.notEqual(keyOf({ ...waiting, author: { id: 2 } }), keyOf(waiting));
+  assert.notEqual(keyOf(by(null, 1)), keyOf(by(null, 2)));
 });
 
 test("the unread line stands above the first message of somebody else", () => {

@@ -136,14 +136,14 @@ def test_who_only_looks_in_may_join(client, room):
     assert re.search(r'class="room-join"[^>]* hidden>', page)
 
 
-def test_messages_are_grouped_by_author_and_a_few_minutes(as_alice, alice, bob, room):
-    begins = say(alice, room, minutes_ago=30)
-    say(alice, room, minutes_ago=28)
-    later = say(alice, room, minutes_ago=20)
-    other = say(bob, room, minutes_ago=19)
-    again = say(alice, room, minutes_ago=18)
+def test_messages_are_grouped_by_author_and_minute(as_alice, alice, bob, room):
+    said = [say(each, room).pk for each in (alice, alice, alice, bob, alice)]
+    minute = timezone.now().replace(second=0, microsecond=0) - timedelta(minutes=10)
+    for pk, seconds in zip(said, (0, 59.9, 60, 61, 62), strict=True):
+        at = minute + timedelta(seconds=seconds)
+        Message.objects.filter(pk=pk).update(created_at=at)
     answer = as_alice.get(f"/rooms/{room.pk}/")
-    assert firsts(answer) == [each.pk for each in (begins, later, other, again)]
+    assert firsts(answer) == [said[0], *said[2:]]
 
 
 def test_a_day_begins_under_its_name(as_alice, alice, room):
