@@ -16,11 +16,13 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
+from accounts import throttle
 from chat import messages, rooms
 from chat.emoji import SHORTCODES
 from chat.errors import InvalidChat, NoSuchMessage, NoSuchRoom, NotPossible
 from chat.models import Involvement, Kind, Room
 from events import log, topics
+from web.rooms import counted
 from web.templatetags.hub import moment
 from web.views import day_label, page, whole
 
@@ -52,20 +54,27 @@ def room_post(request: HttpRequest, room_id: int) -> HttpResponse:
     cursor = log.cursor([topics.room(room_id)])
     body = request.POST.get("body", "")
     client_id = _uuid(request.POST.get("client_id")) or uuid.uuid4()
+    user = _me(request)
     try:
-        messages.post(_me(request), room_id, client_id, body)
+        throttle.limit_person(user.pk, messages.POSTS, messages.POSTS_PER_MINUTE)
+        messages.post(user, room_id, client_id, body)
     except NoSuchRoom:
         raise Http404 from None
-    except (InvalidChat, NotPossible) as error:
-        said = error.detail if isinstance(error, InvalidChat) else str(error)
-        status = 422 if isinstance(error, InvalidChat) else 409
-        room = _find(request, room_id)
-        return _show(request, room, cursor, body=body, problem=said, status=status)
-    return redirect("web:room", room_id)
+    except InvalidChat as error:
+        said, status = error.detail, 422
+    except NotPossible as error:
+        said, status = str(error), 409
+    except throttle.TooFast:
+        said, status = _("That was a lot at once. Wait a moment and try again."), 429
+    else:
+        return redirect("web:room", room_id)
+    room = _find(request, room_id)
+    return _show(request, room, cursor, body=body, problem=said, status=status)
 
 
 @require_POST
 @page
+@counted
 def room_join(request: HttpRequest, room_id: int) -> HttpResponse:
     try:
         rooms.join(_find(request, room_id), _me(request))

@@ -116,6 +116,15 @@ def test_what_can_not_be_posted_stays_in_the_composer(as_alice, alice, room):
     assert "The room is archived: nothing new is said there." in text(answer)
 
 
+def test_what_comes_too_fast_stays_in_the_composer(as_alice, room, monkeypatch):
+    monkeypatch.setattr(messages, "POSTS_PER_MINUTE", 2)
+    answers = [as_alice.post(f"/rooms/{room.pk}/post/", {"body": f"line {at}"}) for at in range(3)]
+    assert [answer.status_code for answer in answers] == [302, 302, 429]
+    assert "line 2</textarea>" in text(answers[-1])
+    assert "Wait a moment and try again." in text(answers[-1])
+    assert Message.objects.count() == 2
+
+
 def test_an_archived_room_has_a_sentence_in_place_of_the_composer(as_alice, alice, room):
     rooms.edit(room, alice, archived=True)
     page = text(as_alice.get(f"/rooms/{room.pk}/"))
