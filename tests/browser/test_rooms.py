@@ -344,10 +344,12 @@ def test_enter_does_not_send_the_form_while_a_korean_name_is_composed(page_for: 
     page = enter(page_for("alice"), "/rooms/direct/")
     people = page.get_by_role("combobox")
     people.fill("김")
-    people.evaluate(
-        """(field) => field.dispatchEvent(new KeyboardEvent('keydown',
-             { key: 'Enter', isComposing: true, bubbles: true, cancelable: true }))"""
-    )
+    for sign in ({"isComposing": True}, {"keyCode": 229}):
+        people.evaluate(
+            """(field, sign) => field.dispatchEvent(new KeyboardEvent('keydown',
+                 { key: 'Enter', bubbles: true, cancelable: true, ...sign }))""",
+            sign,
+        )
     expect(page.locator(".chip")).to_have_count(0)
     expect(page).to_have_url(re.compile("/rooms/direct/$"))
 

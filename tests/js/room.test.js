@@ -9,6 +9,8 @@ const { arrange, keyOf } = await import("../../web/static/hub/roomgroups.js");
 const { Outbox } = await import("../../web/static/hub/roomoutbox.js");
 const { Drafts } = await import("../../web/static/hub/drafts.js");
 const { ReadMarks } = await import("../../web/static/hub/roommarks.js");
+const { RoomPresence } = await import("../../web/static/hub/roompresence.js");
+const { isComposing } = await import("../../web/static/hub/dom.js");
 const { Typing, typingWords } = await import("../../web/static/hub/roomtyping.js");
 const { completed, matchingEmoji, wordAt } = await import("../../web/static/hub/roomcomplete.js");
 
@@ -296,6 +298,29 @@ test("what the hub refuses is shown as failed and holds nothing else up", async 
   assert.deepEqual(box.entries, []);
 });
 
+test("what the hub has refused is not sent again by a reload or another tab, unless somebody wants it", async () => {
+  answers = ["conflict"];
+  const before = outbox();
+  const other = outbox();
+  add(before, "1");
+  other.reread();
+  await settle();
+  other.reread();
+  before.stop();
+  const after = outbox();
+  assert.equal(after.entries[0].why, "conflict");
+  for (const box of [other, after]) {
+    assert.deepEqual(states(box), ["1 failed"]);
+    box.wake();
+  }
+  await settle();
+  assert.equal(sent.length, 1);
+  answers = ["offline"];
+  after.retry("1");
+  await settle();
+  assert.deepEqual(states(outbox()), ["1 waiting"]);
+});
+
 test("what fails for the moment is tried again by itself, then left to the person", async () => {
   answers = ["timeout", "unavailable", "timeout", "timeout", "timeout"];
   const box = outbox();
@@ -471,6 +496,32 @@ test("drafts are each person's and each room's own", () => {
   assert.equal(storage.length, 0);
   assert.equal(new Drafts(refusing, 1).write(7, "x"), false);
   assert.equal(new Drafts(null, 1).read(7), "");
+});
+
+// Who is here.
+
+test("what is whispered while the list is fetched is later than the list", async () => {
+  const presence = new RoomPresence();
+  const joined = (id) => presence.hear({ type: "presence.joined", data: { id, name: "x" } });
+  const here = () => presence.people.map(({ id, away }) => `${id}${away ? " away" : ""}`);
+  joined(1);
+  let answer;
+  const fetch = presence.fetch(() => new Promise((resolve) => (answer = resolve)));
+  assert.equal(presence.hear({ type: "presence.left", data: { id: 1 } }), true);
+  joined(2);
+  presence.hear({ type: "presence.changed", data: { id: 3, name: "x", away: true } });
+  assert.equal(presence.hear({ type: "typing", data: { id: 4 } }), false);
+  answer([1, 3].map((id) => ({ id, name: "x", away: false })));
+  await fetch;
+  assert.deepEqual(here(), ["3 away", "2"]);
+  await assert.rejects(presence.fetch(() => Promise.reject(new Error("offline"))));
+  assert.deepEqual(here(), ["3 away", "2"]);
+});
+
+test("a key that ends a composition is none of the page's", () => {
+  assert.equal(isComposing({ isComposing: true, keyCode: 13 }), true);
+  assert.equal(isComposing({ isComposing: false, keyCode: 229 }), true);
+  assert.equal(isComposing({ isComposing: false, keyCode: 13 }), false);
 });
 
 // Typing.

@@ -4,7 +4,7 @@
  * touched(key or null), kept(text), back(), sources.
  */
 
-import { copy, setText, slot } from "./dom.js";
+import { copy, isComposing, setText, slot } from "./dom.js";
 import { sayError } from "./elements/hub-toasts.js";
 import { Writer } from "./roomwriter.js";
 import { gettext } from "./words.js";
@@ -59,7 +59,7 @@ export class RoomActs {
   };
 
   #press = (event) => {
-    if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (isComposing(event) || event.ctrlKey || event.metaKey || event.altKey) return;
     const row = event.target.closest(".message");
     if (event.key === "Escape" && row?.querySelector(".message-ask")) {
       event.preventDefault();
