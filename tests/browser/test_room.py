@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, WebSocketRoute, expect
+from websockets.exceptions import ConnectionClosed
 
 from accounts import profiles
 from chat import marks, messages, rooms
 from chat.models import Message, Room
 from tests.browser.test_pages import new_epoch, violations, wait_until_live
-from tests.live import Aside, live_server, newcomer
+from tests.live import Aside, cookies_of, live_server, newcomer
+from tests.reference_client import Ended, ReferenceClient
 
 PageFor = Callable[..., Page]
 SLOW = 20_000  # ms: a machine that does much else
@@ -284,19 +289,81 @@ def test_what_was_not_stored_before_a_reload_is_sent_after_it_with_the_same_id(
 
 
 def test_a_killed_server_stores_what_is_posted_once_and_in_order(page_for: PageFor, aside: Aside):
-    with live_server(static=True) as server:
+    with live_server(static=True) as server, ThreadPoolExecutor(1) as talking:
         page = page_for("alice", server=server)
-        room = aside(make_room, user_of(page))
+        others = [aside(newcomer, f"other{at}") for at in range(10)]
+        room = aside(make_room, user_of(page), others)
         enter(page, room)
+        cookies = [aside(cookies_of, user) for user in others]
+        over = threading.Event()
+        talk = talking.submit(asyncio.run, talk_all(server.url, room, cookies, over))
         for at in range(1, 21):
             send(page, f"line {at}")
             if at == 8:
+                expect(page.locator(".message:not([data-mine])").nth(10)).to_be_visible()
                 server.streams.kill()
             elif at == 14:
                 server.streams.start()
-        expect(page.locator(".message[data-id]")).to_have_count(20, timeout=3 * SLOW)
+        expect(page.locator(".message[data-mine][data-id]")).to_have_count(20, timeout=3 * SLOW)
+        over.set()
+        acknowledged = dict(talk.result(60))
+        assert len({author for author, *_ in acknowledged.values()}) == 10
+        expect(page.locator(".message[data-id]")).to_have_count(
+            20 + len(acknowledged), timeout=SLOW
+        )
         expect(page.locator(".message[data-unsent]")).to_have_count(0)
-        assert texts(page) == aside(stored, room) == numbered(1, 20)
+        bodies = aside(stored, room)
+        assert texts(page) == bodies
+        assert [body for body in bodies if body.startswith("line")] == numbered(1, 20)
+        assert aside(stored_by_others, room, user_of(page)) == acknowledged
+
+
+Posted = tuple[str, tuple[int, int]]  # the client's id; its author and the id the hub gave it
+
+
+async def talk_all(
+    url: str, room: Room, cookies: list[dict[str, str]], over: threading.Event
+) -> list[Posted]:
+    """Each of these people says a line now and then. Returns what the hub acknowledged: all that they said."""
+    talks = await asyncio.gather(*(talk_on(url, room, one, over) for one in cookies))
+    return [posted for talk in talks for posted in talk]
+
+
+async def talk_on(
+    url: str, room: Room, cookies: dict[str, str], over: threading.Event
+) -> list[Posted]:
+    said: list[Posted] = []
+    async with ReferenceClient(url, cookies=cookies) as client:
+        while not over.is_set():
+            frame = {
+                "op": "post",
+                "topic": f"room.{room.pk}",
+                "client_id": str(uuid.uuid4()),
+                "body": "and I",
+            }
+            stored = await acknowledged(client, frame)
+            said.append((frame["client_id"], (stored["author"]["id"], stored["id"])))
+            await asyncio.sleep(0.5)
+    return said
+
+
+async def acknowledged(client: ReferenceClient, frame: dict[str, str]) -> dict[str, Any]:
+    """What is not acknowledged is sent once more on the next connection, with its id."""
+    while True:
+        await client.until_live(60)
+        try:
+            reply = await client.request(frame)
+        except (Ended, ConnectionClosed, TimeoutError):
+            await asyncio.sleep(0.1)
+            continue
+        assert reply["ok"]
+        stored: dict[str, Any] = reply["data"]
+        return stored
+
+
+def stored_by_others(room: Room, user: Any) -> dict[str, tuple[int, int]]:
+    rows = Message.objects.filter(room=room).exclude(author=user)
+    return {str(row.client_id): (row.author_id or 0, row.pk) for row in rows}
 
 
 def test_what_is_refused_turns_red_and_can_be_discarded(pair, aside: Aside):
@@ -336,8 +403,12 @@ def test_after_a_sleep_the_page_shows_exactly_the_same_room(page_for: PageFor, a
     expect(row(sleeper, "line 330")).to_be_visible(timeout=SLOW)
     expect(sleeper.locator(".message[data-edited]")).not_to_have_count(0)
     assert is_at_end(sleeper)
+    expect(sleeper.locator(".message[data-deleted]")).to_have_count(2)
     same_person = page_for(alice)
     enter(same_person, room)
+    slept, loaded = drawn(sleeper), drawn(same_person)
+    assert len(loaded) == 50
+    assert slept[-49:] == loaded[1:]  # the first of a page begins a group
     for page in (same_person, sleeper):
         to_the_top(page)
     slept, loaded = drawn(sleeper), drawn(same_person)
