@@ -187,6 +187,35 @@ def test_what_is_said_changed_and_taken_back_is_seen_by_both_at_once(pair, aside
     assert aside(stored, room) == [""]
 
 
+def test_a_screen_reader_is_told_of_messages_once_and_of_no_buttons(pair):
+    alice, bob, _room = pair
+    alice.evaluate(
+        """() => {
+             window.told = [];
+             const record = ({ addedNodes }) => {
+               for (const node of addedNodes) {
+                 const live = node.closest?.('[aria-live]').getAttribute('aria-live');
+                 if (live === 'polite') told.push(node.className);
+               }
+             };
+             new MutationObserver((changes) => changes.forEach(record)).observe(
+               document.querySelector('.talk'), { childList: true, subtree: true });
+           }"""
+    )
+    send(alice, "mine")
+    expect(row(alice, "mine")).to_have_attribute("data-id", re.compile(r"\d+"))
+    row(alice, "mine").hover()
+    alice.get_by_role("button", name="Delete").click()
+    expect(alice.get_by_role("button", name="Keep it")).to_be_focused()
+    alice.get_by_role("button", name="Keep it").click()
+    composer(alice).press("ArrowUp")
+    expect(alice.get_by_label("Edit message")).to_be_focused()
+    alice.get_by_label("Edit message").press("Escape")
+    send(bob, "theirs")
+    expect(row(alice, "theirs")).to_be_visible()
+    assert alice.evaluate("told") == ["talk-day", "message", "message"]
+
+
 def test_escape_leaves_a_message_as_it_was(pair):
     alice, bob, _room = pair
     send(alice, "As it was")

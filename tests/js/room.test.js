@@ -123,6 +123,18 @@ test("an answer that comes after a later event changes nothing", () => {
   assert.equal(book.get(1).deleted, true);
 });
 
+test("an answer that says what its event has said changes nothing, one that is later does", () => {
+  const book = new RoomBook({ items: span(1, 1) });
+  const known = message(2);
+  book.created(known);
+  book.answered(message(2));
+  assert.equal(book.get(2), known);
+  book.answered(message(2, { body: "edited", edited_at: "2026-11-22T10:01:00Z" }));
+  assert.equal(book.get(2).body, "edited");
+  book.answered(message(2, { body: "", deleted: true }));
+  assert.equal(book.get(2).deleted, true);
+});
+
 test("a long window is cut at the far end and can be made long again", () => {
   const book = new RoomBook({ items: span(1, 10) });
   book.trim("top", 4);
