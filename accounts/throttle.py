@@ -43,12 +43,17 @@ class TooFast(ApiError):
 
 
 def limit(credential: Credential, name: str, per_minute: int, cost: int = 1) -> None:
+    """`limit_person` for whoever calls with this credential."""
+    limit_person(credential.user_id, name, per_minute, cost)
+
+
+def limit_person(user_id: int, name: str, per_minute: int, cost: int = 1) -> None:
     """Count one call that weighs `cost`; raises TooFast beyond `per_minute` a minute.
 
-    A person has one bucket for a name, however many keys and sessions call. A full minute's worth may come at
-    once, and what weighs more than that counts as a full minute's worth.
+    A person has one bucket for a name, whatever they call with: keys, sessions, forms. A full minute's worth may come
+    at once, and what weighs more than that counts as a full minute's worth.
     """
-    wait = take(f"{name}:user:{credential.user_id}", per_minute, cost=cost)
+    wait = take(f"{name}:user:{user_id}", per_minute, cost=cost)
     if wait > 0:
         raise TooFast(wait)
 

@@ -129,11 +129,11 @@ def of(user: User) -> list[Room]:
     return list(rows.order_by("-last_message", "-pk"))
 
 
-def to_join(user: User) -> list[Room]:
+def to_join(user: User) -> QuerySet[Room]:
     """Open rooms this person is not in, with news first."""
     mine = Membership.objects.filter(room=OuterRef("pk"), user=user)
     rows = Room.objects.filter(~Exists(mine), kind=Kind.OPEN, deleted_at=None, archived_at=None)
-    return list(rows.order_by("-last_message", "-pk"))
+    return rows.order_by("-last_message", "-pk")
 
 
 def page(

@@ -405,7 +405,7 @@ class ReferenceClient:
             self._n += 1
 
     async def request(self, frame: Frame, seconds: float = 10) -> Frame:
-        """Over the WebSocket: the whole reply, also one that says no."""
+        """Over the WebSocket: the whole reply, also one that says no. Raises Ended when the connection ends before."""
         if self._socket is None:
             raise Ended(1006)
         self._refs += 1
@@ -592,7 +592,8 @@ class ReferenceClient:
 
     def _fail_requests(self) -> None:
         for reply in self._replies.values():
-            reply.cancel()
+            if not reply.done():
+                reply.set_exception(Ended(1006))
         self._replies.clear()
 
 

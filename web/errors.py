@@ -10,6 +10,8 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
+from accounts.throttle import TooFast
+
 RETRY_AFTER: Final = 10  # seconds a client waits when we can't know better
 
 _TOO_LARGE = (RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent)
@@ -50,8 +52,13 @@ def broken(request: HttpRequest) -> HttpResponse:
     return page(request, 500)
 
 
-def unavailable(request: HttpRequest, exception: Exception) -> HttpResponse | None:
-    """The database is away: 503, not 500; anything else stays what it is."""
+def passing(request: HttpRequest, exception: Exception) -> HttpResponse | None:
+    """What a later try may get through: 503 while the database is away, 429 for what came too fast.
+
+    None: it is neither, and stays what it is.
+    """
+    if isinstance(exception, TooFast):
+        return page(request, 429, retry_after=exception.retry_after)
     if isinstance(exception, (OperationalError, InterfaceError)):
         return page(request, 503)
     return None

@@ -32,7 +32,7 @@ class Preferences:
             return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        return errors.unavailable(request, exception)
+        return errors.passing(request, exception)
 
 
 def _follow(request: HttpRequest) -> None:

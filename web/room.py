@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime
 from typing import Any, Final, cast
 
 from django.contrib import messages as flashes
@@ -16,17 +16,15 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
+from accounts import throttle
 from chat import messages, rooms
 from chat.emoji import SHORTCODES
 from chat.errors import InvalidChat, NoSuchMessage, NoSuchRoom, NotPossible
 from chat.models import Involvement, Kind, Room
 from events import log, topics
+from web.rooms import counted
 from web.templatetags.hub import moment
 from web.views import day_label, page, whole
-
-GROUPED: Final = timedelta(minutes=5)
-"""What somebody says within this time of their last message stands under the same name (`roomgroups.js`)."""
-
 
 EMOJI_KEPT: Final = 24 * 3600  # seconds
 
@@ -56,20 +54,27 @@ def room_post(request: HttpRequest, room_id: int) -> HttpResponse:
     cursor = log.cursor([topics.room(room_id)])
     body = request.POST.get("body", "")
     client_id = _uuid(request.POST.get("client_id")) or uuid.uuid4()
+    user = _me(request)
     try:
-        messages.post(_me(request), room_id, client_id, body)
+        throttle.limit_person(user.pk, messages.POSTS, messages.POSTS_PER_MINUTE)
+        messages.post(user, room_id, client_id, body)
     except NoSuchRoom:
         raise Http404 from None
-    except (InvalidChat, NotPossible) as error:
-        said = error.detail if isinstance(error, InvalidChat) else str(error)
-        status = 422 if isinstance(error, InvalidChat) else 409
-        room = _find(request, room_id)
-        return _show(request, room, cursor, body=body, problem=said, status=status)
-    return redirect("web:room", room_id)
+    except InvalidChat as error:
+        said, status = error.detail, 422
+    except NotPossible as error:
+        said, status = str(error), 409
+    except throttle.TooFast:
+        said, status = _("That was a lot at once. Wait a moment and try again."), 429
+    else:
+        return redirect("web:room", room_id)
+    room = _find(request, room_id)
+    return _show(request, room, cursor, body=body, problem=said, status=status)
 
 
 @require_POST
 @page
+@counted
 def room_join(request: HttpRequest, room_id: int) -> HttpResponse:
     try:
         rooms.join(_find(request, room_id), _me(request))
@@ -168,15 +173,14 @@ def _page(request: HttpRequest, room: Room, message_id: int | None) -> messages.
 
 
 def _rows(items: Iterable[dict[str, Any]], first_unread: int | None) -> Iterator[Row]:
-    """`roomgroups.js` says the same."""
-    author: object = object()
-    day, last = None, None
+    """What one person says within a minute stands under one name; `roomgroups.js` says the same."""
+    day, last = date.min, None
     for item in items:
         at = timezone.localtime(moment(item["at"]))
-        begins_day = at.date() != day
-        by = item["author"] and item["author"]["id"]
-        is_first = begins_day or by != author or last is None or at - last >= GROUPED
-        author, day, last = by, at.date(), at
+        begins_day = at.date() > day
+        group = (item["author"] and item["author"]["id"], at.replace(second=0, microsecond=0))
+        is_first = begins_day or group != last
+        day, last = max(day, at.date()), group
         yield Row(
             item, at, day_label(day) if begins_day else "", is_first, item["id"] == first_unread
         )

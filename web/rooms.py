@@ -2,37 +2,57 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterable
+from functools import wraps
 from typing import Any, Final, cast
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
+from django.db.models import Q
 from django.forms import Form
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts import idempotency
+from accounts import idempotency, throttle
 from chat import names, rooms
+from chat.api import CHANGES_PER_MINUTE
 from chat.errors import InvalidChat, NoSuchRoom, NotPossible
 from chat.models import Kind, Membership, Room
 from chat.search import QUERY_MAX, search
+from events import log, topics
 from web.context import open_frame
 from web.room_forms import INVOLVEMENTS, KINDS, DirectForm, InviteForm, RoomEditForm, RoomForm
 from web.templatetags.rooms import KIND_WORDS
-from web.views import page, whole
+from web.views import View, page, whole
 
 TO_JOIN: Final = 100
-"""Open rooms of the list that one is not in."""
+"""Open rooms of one page of the list that one is not in."""
+_PLACE: Final = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
+"""Where a page of them begins: a room's last message, and its id."""
 ONCE: Final = "hub-once"
 """The field that tells a form sent twice from two forms."""
 _ROUTE: Final = "rooms page"
 """Under which its answer is kept."""
+
+
+def counted(view: View) -> View:
+    """What a form changes about rooms counts with what the API changes."""
+
+    @wraps(view)
+    def limited(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if request.method == "POST":
+            throttle.limit_person(_me(request).pk, "rooms", CHANGES_PER_MINUTE)
+        return view(request, *args, **kwargs)
+
+    return limited
 
 
 # --- The list ----------------------------------------------------------------------------------------------------
@@ -42,9 +62,10 @@ _ROUTE: Final = "rooms page"
 @page
 def rooms_page(request: HttpRequest) -> HttpResponse:
     user = _me(request)
-    filtered = request.GET.get("q", "")[:200].strip()
+    filtered = request.GET.get("q", "")[:200].replace("\0", "").strip()
+    before = _PLACE.fullmatch(request.GET.get("before", ""))
     mine = _matching(filtered, open_frame(request).rooms)
-    to_join = _matching(filtered, map(_open_room, rooms.to_join(user)[:TO_JOIN]))
+    to_join, following = _to_join(user, filtered, before)
     return render(
         request,
         "web/rooms.html",
@@ -53,9 +74,27 @@ def rooms_page(request: HttpRequest) -> HttpResponse:
             "mine": mine,
             "to_join": to_join,
             "filtered": filtered,
+            "before": before and before[0],
+            "more": following and urlencode({"q": filtered, "before": following}),
             "kind_words": KIND_WORDS.items(),
         },
     )
+
+
+def _to_join(
+    user: User, text: str, before: re.Match[str] | None
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Open rooms that fit the filter, and the `before` of those that follow."""
+    rows = rooms.to_join(user)
+    for word in text.split():
+        rows = rows.filter(Q(name__icontains=word) | Q(topic_line__icontains=word))
+    if before:
+        last, pk = map(int, before.groups())
+        rows = rows.filter(Q(last_message__lt=last) | Q(last_message=last, pk__lt=pk))
+    found = list(rows[: TO_JOIN + 1])
+    shown = found[:TO_JOIN]
+    following = f"{shown[-1].last_message}-{shown[-1].pk}" if len(found) > TO_JOIN else None
+    return [_open_room(room) for room in shown], following
 
 
 def _open_room(room: Room) -> dict[str, Any]:
@@ -63,7 +102,7 @@ def _open_room(room: Room) -> dict[str, Any]:
 
 
 def _matching(text: str, items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """`hub-rooms` does the same."""
+    """`hub-rooms` does the same, and `_to_join` the database."""
     words = text.casefold().split()
     return [
         item
@@ -77,6 +116,7 @@ def _matching(text: str, items: Iterable[dict[str, Any]]) -> list[dict[str, Any]
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @page
+@counted
 def room_new(request: HttpRequest) -> HttpResponse:
     user = _me(request)
     if request.method != "POST":
@@ -107,6 +147,7 @@ def _new(request: HttpRequest, form: RoomForm, once: str, status: int = 200) -> 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @page
+@counted
 def room_direct(request: HttpRequest) -> HttpResponse:
     """Leads to the room that these people have already, if there is one."""
     user = _me(request)
@@ -127,11 +168,12 @@ def room_direct(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @page
+@counted
 def room_settings(request: HttpRequest, room_id: int) -> HttpResponse:
     """Name, topic and kind; or, by the button `archived`, whether anything new may be said."""
     user = _me(request)
     if request.method != "POST":
-        return _settings(request, _find(request, room_id))
+        return _settings(request, room_id)
     room = _managed(request, room_id)
     if (archived := request.POST.get("archived")) is not None:
         done = _("The room is archived.") if archived == "1" else _("The room is in use again.")
@@ -146,11 +188,12 @@ def room_settings(request: HttpRequest, room_id: int) -> HttpResponse:
             _refuse(form, error)
         except NotPossible as error:
             form.add_error(None, str(error))
-    return _settings(request, room, form=form, status=422)
+    return _settings(request, room_id, form=form, status=422)
 
 
 @require_POST
 @page
+@counted
 def room_involve(request: HttpRequest, room_id: int) -> HttpResponse:
     room = _find(request, room_id)
     value = request.POST.get("involvement", "")
@@ -161,6 +204,7 @@ def room_involve(request: HttpRequest, room_id: int) -> HttpResponse:
 
 @require_POST
 @page
+@counted
 def room_member(request: HttpRequest, room_id: int) -> HttpResponse:
     """Invite people, take one out (`remove`) or hand the room over (`owner`)."""
     user = _me(request)
@@ -186,11 +230,12 @@ def room_member(request: HttpRequest, room_id: int) -> HttpResponse:
             _refuse(form, error)
         except NotPossible as error:
             form.add_error("members", str(error))
-    return _settings(request, room, invite=form, status=422)
+    return _settings(request, room_id, invite=form, status=422)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @page
+@counted
 def room_leave(request: HttpRequest, room_id: int) -> HttpResponse:
     user = _me(request)
     room = _find(request, room_id)
@@ -218,6 +263,7 @@ def room_leave(request: HttpRequest, room_id: int) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @page
+@counted
 def room_delete(request: HttpRequest, room_id: int) -> HttpResponse:
     room = _managed(request, room_id)
     title = names.of([room], _me(request))[room.pk]
@@ -231,13 +277,15 @@ def room_delete(request: HttpRequest, room_id: int) -> HttpResponse:
 
 def _settings(
     request: HttpRequest,
-    room: Room,
+    room_id: int,
     *,
     form: RoomEditForm | None = None,
     invite: InviteForm | None = None,
     status: int = 200,
 ) -> HttpResponse:
     user = _me(request)
+    cursor = log.cursor([topics.room(room_id)])
+    room = _find(request, room_id)
     item = rooms.item(room, user)
     edited = {"name": room.name, "topic_line": room.topic_line, "kind": room.kind}
     manages = rooms.manages(user, room)
@@ -247,6 +295,7 @@ def _settings(
         {
             "place": "rooms",
             "room": item,
+            "cursor": cursor,
             "title": names.of([room], user)[room.pk],
             "is_direct": room.kind == Kind.DIRECT,
             "manages": manages,

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.db import transaction
 from playwright.sync_api import Locator, Page, WebSocketRoute, expect
+from websockets.exceptions import ConnectionClosed
 
 from accounts import profiles
 from chat import marks, messages, rooms, text
 from chat.models import Message, Room
 from tests.browser.test_pages import new_epoch, violations, wait_until_live
-from tests.live import Aside, live_server, newcomer
+from tests.live import Aside, cookies_of, live_server, newcomer
+from tests.reference_client import Ended, ReferenceClient
 
 PageFor = Callable[..., Page]
 SLOW = 20_000  # ms: a machine that does much else
@@ -201,6 +206,35 @@ def test_what_is_said_changed_and_taken_back_is_seen_by_both_at_once(pair, aside
     assert aside(stored, room) == [""]
 
 
+def test_a_screen_reader_is_told_of_messages_once_and_of_no_buttons(pair):
+    alice, bob, _room = pair
+    alice.evaluate(
+        """() => {
+             window.told = [];
+             const record = ({ addedNodes }) => {
+               for (const node of addedNodes) {
+                 const live = node.closest?.('[aria-live]').getAttribute('aria-live');
+                 if (live === 'polite') told.push(node.className);
+               }
+             };
+             new MutationObserver((changes) => changes.forEach(record)).observe(
+               document.querySelector('.talk'), { childList: true, subtree: true });
+           }"""
+    )
+    send(alice, "mine")
+    expect(row(alice, "mine")).to_have_attribute("data-id", re.compile(r"\d+"))
+    row(alice, "mine").hover()
+    alice.get_by_role("button", name="Delete").click()
+    expect(alice.get_by_role("button", name="Keep it")).to_be_focused()
+    alice.get_by_role("button", name="Keep it").click()
+    composer(alice).press("ArrowUp")
+    expect(alice.get_by_label("Edit message")).to_be_focused()
+    alice.get_by_label("Edit message").press("Escape")
+    send(bob, "theirs")
+    expect(row(alice, "theirs")).to_be_visible()
+    assert alice.evaluate("told") == ["talk-day", "message", "message"]
+
+
 def test_escape_leaves_a_message_as_it_was(pair):
     alice, bob, _room = pair
     send(alice, "As it was")
@@ -303,19 +337,81 @@ def test_what_was_not_stored_before_a_reload_is_sent_after_it_with_the_same_id(
 
 
 def test_a_killed_server_stores_what_is_posted_once_and_in_order(page_for: PageFor, aside: Aside):
-    with live_server(static=True) as server:
+    with live_server(static=True) as server, ThreadPoolExecutor(1) as talking:
         page = page_for("alice", server=server)
-        room = aside(make_room, user_of(page))
+        others = [aside(newcomer, f"other{at}") for at in range(10)]
+        room = aside(make_room, user_of(page), others)
         enter(page, room)
+        cookies = [aside(cookies_of, user) for user in others]
+        over = threading.Event()
+        talk = talking.submit(asyncio.run, talk_all(server.url, room, cookies, over))
         for at in range(1, 21):
             send(page, f"line {at}")
             if at == 8:
+                expect(page.locator(".message:not([data-mine])").nth(10)).to_be_visible()
                 server.streams.kill()
             elif at == 14:
                 server.streams.start()
-        expect(page.locator(".message[data-id]")).to_have_count(20, timeout=3 * SLOW)
+        expect(page.locator(".message[data-mine][data-id]")).to_have_count(20, timeout=3 * SLOW)
+        over.set()
+        acknowledged = dict(talk.result(60))
+        assert len({author for author, *_ in acknowledged.values()}) == 10
+        expect(page.locator(".message[data-id]")).to_have_count(
+            20 + len(acknowledged), timeout=SLOW
+        )
         expect(page.locator(".message[data-unsent]")).to_have_count(0)
-        assert texts(page) == aside(stored, room) == numbered(1, 20)
+        bodies = aside(stored, room)
+        assert texts(page) == bodies
+        assert [body for body in bodies if body.startswith("line")] == numbered(1, 20)
+        assert aside(stored_by_others, room, user_of(page)) == acknowledged
+
+
+Posted = tuple[str, tuple[int, int]]  # the client's id; its author and the id the hub gave it
+
+
+async def talk_all(
+    url: str, room: Room, cookies: list[dict[str, str]], over: threading.Event
+) -> list[Posted]:
+    """Each of these people says a line now and then. Returns what the hub acknowledged: all that they said."""
+    talks = await asyncio.gather(*(talk_on(url, room, one, over) for one in cookies))
+    return [posted for talk in talks for posted in talk]
+
+
+async def talk_on(
+    url: str, room: Room, cookies: dict[str, str], over: threading.Event
+) -> list[Posted]:
+    said: list[Posted] = []
+    async with ReferenceClient(url, cookies=cookies) as client:
+        while not over.is_set():
+            frame = {
+                "op": "post",
+                "topic": f"room.{room.pk}",
+                "client_id": str(uuid.uuid4()),
+                "body": "and I",
+            }
+            stored = await acknowledged(client, frame)
+            said.append((frame["client_id"], (stored["author"]["id"], stored["id"])))
+            await asyncio.sleep(0.5)
+    return said
+
+
+async def acknowledged(client: ReferenceClient, frame: dict[str, str]) -> dict[str, Any]:
+    """What is not acknowledged is sent once more on the next connection, with its id."""
+    while True:
+        await client.until_live(60)
+        try:
+            reply = await client.request(frame)
+        except (Ended, ConnectionClosed, TimeoutError):
+            await asyncio.sleep(0.1)
+            continue
+        assert reply["ok"]
+        stored: dict[str, Any] = reply["data"]
+        return stored
+
+
+def stored_by_others(room: Room, user: Any) -> dict[str, tuple[int, int]]:
+    rows = Message.objects.filter(room=room).exclude(author=user)
+    return {str(row.client_id): (row.author_id or 0, row.pk) for row in rows}
 
 
 def test_what_is_refused_turns_red_and_can_be_discarded(pair, aside: Aside):
@@ -355,8 +451,12 @@ def test_after_a_sleep_the_page_shows_exactly_the_same_room(page_for: PageFor, a
     expect(row(sleeper, "line 330")).to_be_visible(timeout=SLOW)
     expect(sleeper.locator(".message[data-edited]")).not_to_have_count(0)
     assert is_at_end(sleeper)
+    expect(sleeper.locator(".message[data-deleted]")).to_have_count(2)
     same_person = page_for(alice)
     enter(same_person, room)
+    slept, loaded = drawn(sleeper), drawn(same_person)
+    assert len(loaded) == 50
+    assert slept[-49:] == loaded[1:]  # the first of a page begins a group
     for page in (same_person, sleeper):
         to_the_top(page)
     slept, loaded = drawn(sleeper), drawn(same_person)
@@ -393,6 +493,58 @@ def test_a_position_that_can_not_be_continued_is_made_good_by_a_fresh_look(
     aside(say, user, room, "and on")
     expect(page.locator(".message")).to_have_count(10)
     assert texts(page) == [*numbered(1, 9), "and on"]
+
+
+def test_what_is_being_edited_outlives_its_row(page_for: PageFor, aside: Aside):
+    page = page_for("alice")
+    line = Line(page)
+    user = user_of(page)
+    room = aside(make_room, user)
+    aside(say, user, room, "at first")
+    enter(page, room)
+    composer(page).press("ArrowUp")
+    page.get_by_label("Edit message").fill("half a change")
+    line.cut()
+    aside(say, user, room, *numbered(1, 60))
+    aside(new_epoch)
+    line.mend()
+    expect(row(page, "line 60")).to_be_visible(timeout=SLOW)
+    expect(row(page, "at first")).to_have_count(0)
+    expect(composer(page)).to_have_value("half a change")
+    composer(page).press("Enter")
+    expect(row(page, "half a change")).to_be_visible()
+    expect(page.locator(".message[data-unsent]")).to_have_count(0)
+    assert aside(stored, room)[-1] == "half a change"
+
+
+def test_the_last_message_of_ones_own_is_edited_wherever_one_reads(page_for: PageFor, aside: Aside):
+    page = page_for("alice")
+    user = user_of(page)
+    room = aside(make_room, user)
+    said = aside(say, user, room, *numbered(1, 120))
+    enter(page, room, at=said[20])
+    expect(row(page, "line 120")).to_have_count(0)
+    composer(page).press("ArrowUp")
+    expect(page.get_by_label("Edit message")).to_have_value("line 120")
+
+
+def test_what_is_sent_while_reading_further_up_is_seen_at_once(page_for: PageFor, aside: Aside):
+    page = page_for("alice")
+    line = Line(page)
+    user = user_of(page)
+    room = aside(make_room, user)
+    said = aside(say, user, room, *numbered(1, 120))
+    enter(page, room, at=said[20])
+    line.cut()
+    send(page, "from further up")
+    waiting = page.locator(".message[data-unsent=waiting]")
+    expect(waiting).to_be_in_viewport()
+    expect(page.locator(".toast")).to_contain_text("could not be fetched")
+    line.mend()
+    expect(waiting).to_have_count(0, timeout=SLOW)
+    assert aside(stored, room)[-1] == "from further up"
+    page.reload()
+    expect(row(page, "from further up")).to_be_in_viewport()
 
 
 def test_who_reads_further_up_is_told_and_not_moved(pair, aside: Aside):

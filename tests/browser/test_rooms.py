@@ -15,6 +15,7 @@ from chat.models import Involvement, Room
 from tests.browser.test_news import NOTIFICATIONS, until
 from tests.browser.test_pages import korean, new_epoch, violations, wait_until_live
 from tests.live import Aside, newcomer
+from web.rooms import TO_JOIN
 
 PageFor = Callable[..., Page]
 SLOW = 20_000  # ms: a machine that does much else
@@ -297,6 +298,23 @@ def test_the_filter_narrows_the_list_as_one_types(page_for: PageFor, aside: Asid
     expect(page).to_have_url(re.compile(f"/rooms/{lunch.pk}/$"))
 
 
+def lobbies(owner: Any) -> list[Room]:
+    return [make(owner, f"Lobby-{at}-", (), "open") for at in range(TO_JOIN + 1)]
+
+
+def test_the_filter_finds_open_rooms_beyond_those_of_the_page(page_for: PageFor, aside: Aside, bob):
+    page = page_for("alice")
+    oldest, *_others = aside(lobbies, bob)
+    enter(page, "/rooms/")
+    expect(to_join(page, oldest)).to_have_count(0)
+    page.get_by_placeholder("Filter rooms").fill(oldest.name)
+    expect(to_join(page, oldest)).to_be_visible()
+    expect(page.get_by_role("link", name="More rooms")).to_have_count(0)
+    page.get_by_placeholder("Filter rooms").fill("")
+    page.get_by_role("link", name="More rooms").click()
+    expect(to_join(page, oldest)).to_be_visible()
+
+
 def test_a_room_is_made_with_people_chosen_by_keyboard(page_for: PageFor, aside: Aside, bob):
     charlie = aside(newcomer, "charlie")
     page = enter(page_for("alice"), "/rooms/new/")
@@ -326,10 +344,12 @@ def test_enter_does_not_send_the_form_while_a_korean_name_is_composed(page_for: 
     page = enter(page_for("alice"), "/rooms/direct/")
     people = page.get_by_role("combobox")
     people.fill("김")
-    people.evaluate(
-        """(field) => field.dispatchEvent(new KeyboardEvent('keydown',
-             { key: 'Enter', isComposing: true, bubbles: true, cancelable: true }))"""
-    )
+    for sign in ({"isComposing": True}, {"keyCode": 229}):
+        people.evaluate(
+            """(field, sign) => field.dispatchEvent(new KeyboardEvent('keydown',
+                 { key: 'Enter', bubbles: true, cancelable: true, ...sign }))""",
+            sign,
+        )
     expect(page.locator(".chip")).to_have_count(0)
     expect(page).to_have_url(re.compile("/rooms/direct/$"))
 

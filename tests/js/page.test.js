@@ -177,6 +177,31 @@ test("a refusal is said in the reader's language, an unknown one in the hub's ow
   delete globalThis.gettext;
 });
 
+test("a call that is not answered ends, and does not pass for one that is", async (t) => {
+  const asked = [];
+  const { timeout } = AbortSignal;
+  t.mock.method(AbortSignal, "timeout", (ms) => {
+    asked.push(ms);
+    return timeout.call(AbortSignal, 10);
+  });
+  const late = (signal) =>
+    new Promise((_, reject) => (signal.onabort = () => reject(signal.reason)));
+  const cut = (signal) => Object.assign(new Response(), { json: () => late(signal) });
+  const answers = [
+    late,
+    cut,
+    async () => new Response("<html>", { status: 200 }),
+    async () => new Response("<html>", { status: 502 }),
+    async () => new Response(null, { status: 204 }),
+  ];
+  t.mock.method(globalThis, "fetch", async (_address, { signal }) => answers.shift()(signal));
+  const codes = [];
+  for (let at = 0; at < 5; at += 1)
+    codes.push(await get("/x").then(Object.keys, ({ status, code }) => `${status} ${code}`));
+  assert.deepEqual(codes, ["0 timeout", "0 timeout", "0 timeout", "502 ", []]);
+  assert.deepEqual(new Set(asked), new Set([30_000]));
+});
+
 test.after(() => {
   hub.stop();
 });

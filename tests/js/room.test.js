@@ -2,11 +2,15 @@ import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 
 globalThis.document = { body: { dataset: { language: "en", timeZone: "UTC" } } };
+globalThis.location = { origin: "http://hub.test", pathname: "/", search: "", hash: "" };
 
 const { RoomBook } = await import("../../web/static/hub/roombook.js");
-const { arrange } = await import("../../web/static/hub/roomgroups.js");
+const { arrange, keyOf } = await import("../../web/static/hub/roomgroups.js");
 const { Outbox } = await import("../../web/static/hub/roomoutbox.js");
 const { Drafts } = await import("../../web/static/hub/drafts.js");
+const { ReadMarks } = await import("../../web/static/hub/roommarks.js");
+const { RoomPresence } = await import("../../web/static/hub/roompresence.js");
+const { isComposing } = await import("../../web/static/hub/dom.js");
 const { Typing, typingWords } = await import("../../web/static/hub/roomtyping.js");
 const { completed, matchingEmoji, wordAt } = await import("../../web/static/hub/roomcomplete.js");
 
@@ -46,6 +50,7 @@ const refusing = {
 
 const message = (id, more = {}) => ({
   id,
+  client_id: `c${id}`,
   author: { id: 1, name: "Alice" },
   at: "2026-11-22T10:00:00Z",
   body: `m${id}`,
@@ -118,6 +123,18 @@ test("an answer that comes after a later event changes nothing", () => {
   assert.equal(book.get(1).deleted, true);
 });
 
+test("an answer that says what its event has said changes nothing, one that is later does", () => {
+  const book = new RoomBook({ items: span(1, 1) });
+  const known = message(2);
+  book.created(known);
+  book.answered(message(2));
+  assert.equal(book.get(2), known);
+  book.answered(message(2, { body: "edited", edited_at: "2026-11-22T10:01:00Z" }));
+  assert.equal(book.get(2).body, "edited");
+  book.answered(message(2, { body: "", deleted: true }));
+  assert.equal(book.get(2).deleted, true);
+});
+
 test("a long window is cut at the far end and can be made long again", () => {
   const book = new RoomBook({ items: span(1, 10) });
   book.trim("top", 4);
@@ -156,22 +173,35 @@ const lines = (items, more = { me: 1 }) =>
     day ? `day ${day}` : line ? "new" : `${isFirst ? "" : "+"}${item.id || item.client_id}`,
   );
 
-test("messages stand under one name for a few minutes", () => {
+test("what one person says within a minute stands under one name", () => {
   const items = [
     by(1, 1, "2026-11-22T10:00:00Z"),
-    by(1, 2, "2026-11-22T10:04:59Z"),
-    by(1, 3, "2026-11-22T10:09:58Z"),
+    by(1, 2, "2026-11-22T10:00:59Z"),
+    by(1, 3, "2026-11-22T10:01:00Z"),
     by(1, 4, "2026-11-22T10:14:58Z"),
-    by(2, 5, "2026-11-22T10:15:00Z"),
+    by(2, 5, "2026-11-22T10:14:59Z"),
     by(null, 6, "2026-11-22T10:15:01Z"),
     by(null, 7, "2026-11-22T10:15:02Z"),
   ];
-  assert.deepEqual(lines(items), ["day 2026-11-22", "1", "+2", "+3", "4", "5", "6", "+7"]);
+  assert.deepEqual(lines(items), ["day 2026-11-22", "1", "+2", "3", "4", "5", "6", "+7"]);
 });
 
 test("a day begins a group, however close the messages are", () => {
   const items = [by(1, 1, "2026-11-22T23:59:59Z"), by(1, 2, "2026-11-23T00:00:01Z")];
   assert.deepEqual(lines(items), ["day 2026-11-22", "1", "day 2026-11-23", "2"]);
+});
+
+test("what waits since yesterday stands below today's without a second yesterday", () => {
+  const waiting = { ...by(1, 0, "2026-11-22T10:00:00Z"), client_id: "c" };
+  const items = [by(1, 1, "2026-11-22T09:00:00Z"), by(1, 2, "2026-11-23T09:00:00Z"), waiting];
+  assert.deepEqual(lines(items), ["day 2026-11-22", "1", "day 2026-11-23", "2", "c"]);
+});
+
+test("a message keeps its place in the page when it is stored", () => {
+  const waiting = { ...by(1, 0, "2026-11-22T10:00:00Z"), client_id: "c" };
+  assert.equal(keyOf({ ...waiting, id: 7 }), keyOf(waiting));
+  assert.notEqual(keyOf({ ...waiting, author: { id: 2 } }), keyOf(waiting));
+  assert.notEqual(keyOf(by(null, 1)), keyOf(by(null, 2)));
 });
 
 test("the unread line stands above the first message of somebody else", () => {
@@ -280,6 +310,29 @@ test("what the hub refuses is shown as failed and holds nothing else up", async 
   assert.deepEqual(box.entries, []);
 });
 
+test("what the hub has refused is not sent again by a reload or another tab, unless somebody wants it", async () => {
+  answers = ["conflict"];
+  const before = outbox();
+  const other = outbox();
+  add(before, "1");
+  other.reread();
+  await settle();
+  other.reread();
+  before.stop();
+  const after = outbox();
+  assert.equal(after.entries[0].why, "conflict");
+  for (const box of [other, after]) {
+    assert.deepEqual(states(box), ["1 failed"]);
+    box.wake();
+  }
+  await settle();
+  assert.equal(sent.length, 1);
+  answers = ["offline"];
+  after.retry("1");
+  await settle();
+  assert.deepEqual(states(outbox()), ["1 waiting"]);
+});
+
 test("what fails for the moment is tried again by itself, then left to the person", async () => {
   answers = ["timeout", "unavailable", "timeout", "timeout", "timeout"];
   const box = outbox();
@@ -349,6 +402,99 @@ test("a browser that keeps nothing still sends", async () => {
   assert.deepEqual(sent, ["1 body 1"]);
 });
 
+// Read marks.
+
+function reading({ readUpTo = 1, answers = [] } = {}) {
+  mock.timers.reset();
+  mock.timers.enable({ apis: ["setTimeout", "Date"], now: 10_000 });
+  const place = { seen: readUpTo, told: [], answers };
+  const tell = async (upTo) => {
+    place.told.push(upTo);
+    const answer = answers.shift() ?? upTo;
+    if (answer === "offline") throw new Error(answer);
+    return { read_up_to: answer };
+  };
+  const room = { id: 1, joined: true, read_up_to: readUpTo };
+  place.marks = new ReadMarks(room, () => place.seen, tell);
+  place.room = room;
+  place.after = async (ms) => {
+    mock.timers.tick(ms);
+    await settle();
+  };
+  return place;
+}
+
+test.afterEach(() => {
+  document.hidden = false;
+});
+
+test("what is seen is told at once, then at most once a second, and each message once", async () => {
+  const place = reading();
+  for (const id of [2, 3, 4]) {
+    place.seen = id;
+    place.marks.look();
+    await place.after(0);
+  }
+  assert.deepEqual(place.told, [2]);
+  await place.after(1000);
+  assert.deepEqual(place.told, [2, 4]);
+  place.marks.look();
+  await place.after(5000);
+  assert.deepEqual(place.told, [2, 4]);
+});
+
+test("what comes after one has turned away is not read, though a mark was due", async () => {
+  const place = reading();
+  place.seen = 2;
+  place.marks.look();
+  await place.after(0);
+  place.seen = 3;
+  place.marks.look();
+  document.hidden = true;
+  place.seen = 4;
+  await place.after(1000);
+  assert.deepEqual(place.told, [2]);
+  document.hidden = false;
+  place.marks.look();
+  await place.after(0);
+  assert.deepEqual(place.told, [2, 4]);
+});
+
+test("what the hub does not know as read yet is told again", async () => {
+  const place = reading({ answers: [1, 2] });
+  place.seen = 3;
+  place.marks.look();
+  await place.after(0);
+  await place.after(1000);
+  await place.after(1000);
+  await place.after(5000);
+  assert.deepEqual(place.told, [3, 3, 3]);
+});
+
+test("a mark that fails is tried again when there is reason to", async () => {
+  const place = reading({ answers: ["offline"] });
+  place.seen = 2;
+  place.marks.look();
+  await place.after(5000);
+  assert.deepEqual(place.told, [2]);
+  place.marks.look();
+  await place.after(1000);
+  assert.deepEqual(place.told, [2, 2]);
+});
+
+test("who only looks in, and what another tab has told, needs no mark", async () => {
+  const place = reading();
+  place.seen = 5;
+  place.room.joined = false;
+  place.marks.look();
+  await place.after(5000);
+  place.room.joined = true;
+  place.marks.learn(5);
+  place.marks.look();
+  await place.after(5000);
+  assert.deepEqual(place.told, []);
+});
+
 // Drafts.
 
 test("drafts are each person's and each room's own", () => {
@@ -362,6 +508,32 @@ test("drafts are each person's and each room's own", () => {
   assert.equal(storage.length, 0);
   assert.equal(new Drafts(refusing, 1).write(7, "x"), false);
   assert.equal(new Drafts(null, 1).read(7), "");
+});
+
+// Who is here.
+
+test("what is whispered while the list is fetched is later than the list", async () => {
+  const presence = new RoomPresence();
+  const joined = (id) => presence.hear({ type: "presence.joined", data: { id, name: "x" } });
+  const here = () => presence.people.map(({ id, away }) => `${id}${away ? " away" : ""}`);
+  joined(1);
+  let answer;
+  const fetch = presence.fetch(() => new Promise((resolve) => (answer = resolve)));
+  assert.equal(presence.hear({ type: "presence.left", data: { id: 1 } }), true);
+  joined(2);
+  presence.hear({ type: "presence.changed", data: { id: 3, name: "x", away: true } });
+  assert.equal(presence.hear({ type: "typing", data: { id: 4 } }), false);
+  answer([1, 3].map((id) => ({ id, name: "x", away: false })));
+  await fetch;
+  assert.deepEqual(here(), ["3 away", "2"]);
+  await assert.rejects(presence.fetch(() => Promise.reject(new Error("offline"))));
+  assert.deepEqual(here(), ["3 away", "2"]);
+});
+
+test("a key that ends a composition is none of the page's", () => {
+  assert.equal(isComposing({ isComposing: true, keyCode: 13 }), true);
+  assert.equal(isComposing({ isComposing: false, keyCode: 229 }), true);
+  assert.equal(isComposing({ isComposing: false, keyCode: 13 }), false);
 });
 
 // Typing.

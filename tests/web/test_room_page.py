@@ -116,6 +116,15 @@ def test_what_can_not_be_posted_stays_in_the_composer(as_alice, alice, room):
     assert "The room is archived: nothing new is said there." in text(answer)
 
 
+def test_what_comes_too_fast_stays_in_the_composer(as_alice, room, monkeypatch):
+    monkeypatch.setattr(messages, "POSTS_PER_MINUTE", 2)
+    answers = [as_alice.post(f"/rooms/{room.pk}/post/", {"body": f"line {at}"}) for at in range(3)]
+    assert [answer.status_code for answer in answers] == [302, 302, 429]
+    assert "line 2</textarea>" in text(answers[-1])
+    assert "Wait a moment and try again." in text(answers[-1])
+    assert Message.objects.count() == 2
+
+
 def test_an_archived_room_has_a_sentence_in_place_of_the_composer(as_alice, alice, room):
     rooms.edit(room, alice, archived=True)
     page = text(as_alice.get(f"/rooms/{room.pk}/"))
@@ -136,14 +145,14 @@ def test_who_only_looks_in_may_join(client, room):
     assert re.search(r'class="room-join"[^>]* hidden>', page)
 
 
-def test_messages_are_grouped_by_author_and_a_few_minutes(as_alice, alice, bob, room):
-    begins = say(alice, room, minutes_ago=30)
-    say(alice, room, minutes_ago=28)
-    later = say(alice, room, minutes_ago=20)
-    other = say(bob, room, minutes_ago=19)
-    again = say(alice, room, minutes_ago=18)
+def test_messages_are_grouped_by_author_and_minute(as_alice, alice, bob, room):
+    said = [say(each, room).pk for each in (alice, alice, alice, bob, alice)]
+    minute = timezone.now().replace(second=0, microsecond=0) - timedelta(minutes=10)
+    for pk, seconds in zip(said, (0, 59.9, 60, 61, 62), strict=True):
+        at = minute + timedelta(seconds=seconds)
+        Message.objects.filter(pk=pk).update(created_at=at)
     answer = as_alice.get(f"/rooms/{room.pk}/")
-    assert firsts(answer) == [each.pk for each in (begins, later, other, again)]
+    assert firsts(answer) == [said[0], *said[2:]]
 
 
 def test_a_day_begins_under_its_name(as_alice, alice, room):

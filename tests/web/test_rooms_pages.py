@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import uuid
@@ -12,8 +13,11 @@ from django.test.utils import CaptureQueriesContext
 
 from chat import marks, messages, rooms
 from chat.models import Involvement, Kind, Membership, Room
+from events import log, topics
 from tests.people import person
 from web import context, my_rooms
+from web import rooms as pages
+from web.rooms import ONCE
 
 pytestmark = pytest.mark.django_db
 
@@ -107,6 +111,28 @@ def test_an_empty_list_says_how_to_make_the_first_room(as_alice):
     assert 'data-slot="empty">' in answer
     assert 'href="/rooms/new/"' in answer
     assert 'href="/rooms/direct/"' in answer
+
+
+def test_open_rooms_come_in_pages_and_the_filter_finds_those_of_all(as_alice, bob, monkeypatch):
+    monkeypatch.setattr(pages, "TO_JOIN", 2)
+    made = [rooms.create(bob, "open", f"Lobby {at}") for at in range(4)]
+    rooms.create(bob, "open", "Archive", "old pallets")
+    rooms.edit(made[3], bob, archived=True)
+    say(bob, made[0])
+    seen, address = [], "?"
+    while address:
+        answer = as_alice.get(f"/rooms/{address}")
+        seen.append(listed(answer, "to_join"))
+        found = re.search(
+            r'<p class="rooms-more"[^>]*><a class="button" href="([^"]+)"', text(answer)
+        )
+        address = html.unescape(found[1]) if found else ""
+    assert seen == [["Lobby 0", "Archive"], ["Lobby 2", "Lobby 1"]]
+    assert listed(as_alice.get("/rooms/", {"q": "1 lob"}), "to_join") == ["Lobby 1"]
+    assert listed(as_alice.get("/rooms/", {"q": "PALLET"}), "to_join") == ["Archive"]
+    assert 'href="?q=lobby&amp;before=' in text(as_alice.get("/rooms/", {"q": "lobby"}))
+    for odd in ({"q": "\0"}, {"before": "1-"}, {"before": "x"}):
+        assert len(listed(as_alice.get("/rooms/", odd), "to_join")) == 2
 
 
 # --- On every page -----------------------------------------------------------------------------------------------
@@ -418,6 +444,40 @@ def test_a_direct_room_lets_choose_what_one_is_told_and_nothing_else(as_alice, a
 
 
 # --- Search ------------------------------------------------------------------------------------------------------
+
+
+def test_forms_count_with_the_calls_of_programs(as_alice, alice, bob, monkeypatch):
+    monkeypatch.setattr(pages, "CHANGES_PER_MINUTE", 3)
+    room = rooms.create(alice, "open", "General")
+    other = rooms.create(bob, "open", "Other")
+    posts = [
+        ("/rooms/new/", {"kind": "open", "name": "One", ONCE: str(uuid.uuid4())}),
+        (f"/rooms/{other.pk}/join/", {}),
+        (f"/rooms/{room.pk}/member/", {"members": "bob"}),
+        ("/rooms/direct/", {"members": "bob"}),
+        (f"/rooms/{room.pk}/delete/", {}),
+    ]
+    answers = [as_alice.post(path, data) for path, data in posts]
+    assert [answer.status_code for answer in answers] == [302, 302, 302, 429, 429]
+    assert int(answers[-1]["Retry-After"]) > 0
+    assert "A little too fast" in text(answers[-1])
+    assert as_alice.get("/rooms/new/").status_code == 200
+
+
+def test_what_happens_while_the_settings_are_made_is_heard_by_them(
+    as_alice, alice, room, monkeypatch
+):
+    before = log.cursor([topics.room(room.pk)])
+    find = rooms.find
+
+    def find_late(*args: Any) -> Room:
+        rooms.edit(room, alice, name="Meanwhile")
+        return find(*args)
+
+    monkeypatch.setattr(rooms, "find", find_late)
+    page = text(as_alice.get(f"/rooms/{room.pk}/settings/"))
+    assert "Meanwhile" in page
+    assert f'data-id="{room.pk}" data-cursor="{before}"' in page
 
 
 def test_what_was_said_is_found_with_its_place_and_leads_there(as_alice, alice, bob, room):

@@ -17,6 +17,8 @@ const SENTENCES = {
   internal_error: () => gettext("Something went wrong in the hub. Try again in a moment."),
 };
 
+const PATIENCE = 30_000; // ms for an answer: longer than the hub takes for anything the pages ask
+
 export class ApiError extends Error {
   constructor(status, { code = "", detail, fields = {} } = {}) {
     super(sentence(status, code) ?? detail ?? gettext("That didn’t work. Try again."));
@@ -27,6 +29,8 @@ export class ApiError extends Error {
 }
 
 function sentence(status, code) {
+  if (code === "timeout")
+    return gettext("The hub didn’t answer. Look whether it was done before you try again.");
   if (status === 0) return gettext("The hub can’t be reached. Nothing was changed; try again.");
   const known = Object.hasOwn(SENTENCES, code) ? code : status >= 500 && "internal_error";
   return known ? SENTENCES[known]() : undefined;
@@ -42,18 +46,21 @@ async function call(method, path, body) {
     headers["X-CSRFToken"] = document.querySelector("input[name=csrfmiddlewaretoken]")?.value ?? "";
   }
   let response;
+  let answer;
   try {
     response = await fetch(`/api/v1${path}`, {
       method,
       headers,
       body: body === undefined ? undefined : JSON.stringify(body),
       cache: "no-store",
+      signal: AbortSignal.timeout(PATIENCE),
     });
-  } catch {
-    throw new ApiError(0);
+    answer = response.status === 204 ? {} : await response.json();
+  } catch (error) {
+    if (response?.ok || error.name === "TimeoutError") throw new ApiError(0, { code: "timeout" });
+    if (!response) throw new ApiError(0);
+    answer = {}; // somebody on the way refused it, in their own words
   }
-  if (response.status === 204) return {};
-  const answer = await response.json().catch(() => ({}));
   if (response.ok) return answer;
   throw new ApiError(response.status, answer.error);
 }

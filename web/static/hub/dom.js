@@ -83,6 +83,9 @@ export function initials(name) {
     .join("");
 }
 
+/** Whether a key belongs to an input method. Safari ends a composition before the key that ends it, and says 229 alone. */
+export const isComposing = (event) => event.isComposing || event.keyCode === 229;
+
 /** A short glow on what has just come in. */
 export function glow(element) {
   element.classList.add("arrived");

@@ -4,7 +4,7 @@
  * touched(key or null), kept(text), back(), sources.
  */
 
-import { copy, setText, slot } from "./dom.js";
+import { copy, isComposing, setText, slot } from "./dom.js";
 import { sayError } from "./elements/hub-toasts.js";
 import { Writer } from "./roomwriter.js";
 import { gettext } from "./words.js";
@@ -16,7 +16,7 @@ export class RoomActs {
   #page;
   #acts;
   #writer = null;
-  #editing = null; // the item
+  #editing = null; // {item, row, form, field}
 
   constructor(root, talk, page) {
     this.#root = root;
@@ -26,10 +26,6 @@ export class RoomActs {
     talk.addEventListener("focusin", this.#near);
     talk.addEventListener("click", this.#click);
     talk.addEventListener("keydown", this.#press);
-  }
-
-  get editing() {
-    return this.#editing;
   }
 
   #near = ({ target }) => {
@@ -63,7 +59,7 @@ export class RoomActs {
   };
 
   #press = (event) => {
-    if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (isComposing(event) || event.ctrlKey || event.metaKey || event.altKey) return;
     const row = event.target.closest(".message");
     if (event.key === "Escape" && row?.querySelector(".message-ask")) {
       event.preventDefault();
@@ -140,11 +136,11 @@ export class RoomActs {
 
   edit(item, row) {
     if (this.#editing) this.cancel();
-    this.#editing = item;
     this.#page.touched(item);
     this.#acts.remove();
     const form = copy(this.#root.querySelector("#room-editor"));
     const field = slot(form, "body");
+    this.#editing = { item, row, form, field };
     field.value = item.body;
     slot(row, "body").hidden = true;
     slot(row, "edited").hidden = true;
@@ -156,15 +152,15 @@ export class RoomActs {
     );
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.#save(form, field);
+      this.#save(this.#editing);
     });
     field.focus();
     field.setSelectionRange(field.value.length, field.value.length);
     form.scrollIntoView({ block: "nearest" });
   }
 
-  async #save(form, field) {
-    const item = this.#editing;
+  async #save(edit) {
+    const { item, row, form, field } = edit;
     const body = field.value.trim();
     const problem = slot(form, "problem");
     problem.hidden = true;
@@ -175,9 +171,15 @@ export class RoomActs {
     field.readOnly = true;
     try {
       await this.#page.edit(item, body);
-      if (this.#editing === item) this.#leave();
+      if (this.#editing === edit) this.#leave();
     } catch (error) {
+      if (this.#editing !== edit) return;
       field.readOnly = false;
+      if (!row.isConnected) {
+        this.#giveUp();
+        sayError(error.message);
+        return;
+      }
       setText(form, "problem", error.message);
       problem.hidden = false;
       field.focus();
@@ -188,17 +190,31 @@ export class RoomActs {
     if (this.#editing) this.#leave();
   }
 
-  /** Somebody has deleted it meanwhile: what was written is kept where one goes on writing. */
+  /** Somebody has deleted it meanwhile. */
   deleted(id) {
-    if (!this.#editing || this.#editing.id !== id) return;
-    const text = this.#root.querySelector(".message-editor textarea").value;
+    if (this.#editing?.item.id === id) this.#giveUp();
+  }
+
+  /** The room may be read no more. */
+  close() {
+    if (this.#editing) this.#giveUp();
+  }
+
+  /** The list has changed; what is being saved needs no row any more. */
+  drawn() {
+    if (this.#editing && !this.#editing.row.isConnected && !this.#editing.field.readOnly)
+      this.#giveUp();
+  }
+
+  /** What was written is kept where one goes on writing. */
+  #giveUp() {
+    const { item, field } = this.#editing;
     this.#leave();
-    if (text !== this.#page.item(id)?.body) this.#page.kept(text);
+    if (field.value !== item.body) this.#page.kept(field.value);
   }
 
   #leave() {
-    const form = this.#root.querySelector(".message-editor");
-    const row = form.closest(".message");
+    const { row, form } = this.#editing;
     this.#writer.stop();
     this.#writer = null;
     this.#editing = null;

@@ -56,7 +56,7 @@ export class RoomBook {
   answered(item) {
     const known = this.get(item.id);
     if (!known) this.created(item);
-    else if (!isLater(known, item)) this.changed(item);
+    else if (isLater(item, known)) this.changed(item);
   }
 
   /** A fetch begins; `how` is "older", "newer", "newest" or an id, around which the window is taken anew. */
@@ -131,4 +131,4 @@ export class RoomBook {
 }
 
 const isLater = (one, other) =>
-  (one.deleted && !other.deleted) || (one.edited_at ?? "") > (other.edited_at ?? "");
+  !other.deleted && (one.deleted || (one.edited_at ?? "") > (other.edited_at ?? ""));

@@ -2,31 +2,35 @@
 
 import { dayOf } from "./when.js";
 
-const GROUPED = 5 * 60_000; // ms: said within this time of the last one, it stands under the same name
+const MINUTE = 60_000; // ms
 
 /**
- * What the list shows, in order: `{key, day}`, `{key, line}` and `{key, item, isFirst}`.
- * `leftAt`: the id up to which `me` had read when the unread line was drawn, or null for none.
+ * What the list shows, in order: `{key, day}`, `{key, line}` and `{key, item, isFirst}`. What one person says within a
+ * minute of the clock stands under one name. `leftAt`: the id up to which `me` had read when the unread line was drawn,
+ * or null for none.
  */
-export function arrange(items, { me, leftAt = null, begins = null }) {
+export function arrange(items, { me, leftAt = null }) {
   const shown = [];
-  let last = begins;
+  let last = { day: "", minute: null, by: null };
   let hasLine = leftAt === null;
   for (const item of items) {
-    const day = dayOf(new Date(item.at));
-    const at = Date.parse(item.at);
+    const written = dayOf(new Date(item.at));
+    const isNewDay = written > last.day; // what is not stored yet may be from an earlier one
+    const day = isNewDay ? written : last.day;
+    const minute = Math.floor(Date.parse(item.at) / MINUTE);
     const by = item.author?.id ?? null;
-    if (day !== last?.day) shown.push({ key: `day-${day}`, day });
+    if (isNewDay) shown.push({ key: `day-${day}`, day });
     if (!hasLine && item.id > leftAt && by !== me) {
       hasLine = true;
       shown.push({ key: "line", line: true });
     }
-    const isFirst = day !== last?.day || by !== last.by || at - last.at >= GROUPED;
+    const isFirst = isNewDay || by !== last.by || minute !== last.minute;
     shown.push({ key: keyOf(item), item, isFirst });
-    last = { day, at, by };
+    last = { day, minute, by };
   }
   return shown;
 }
 
-/** One that is not stored yet has no id. */
-export const keyOf = (item) => (item.id ? `m-${item.id}` : `p-${item.client_id}`);
+/** The same before and after it is stored. */
+export const keyOf = ({ id, author, client_id }) =>
+  author ? `m-${author.id}-${client_id}` : `m-${id}`;

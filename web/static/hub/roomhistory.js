@@ -13,9 +13,12 @@ export class RoomHistory {
   #topic;
   #on;
   #isBusy = false;
-  #generation = 0; // an answer that was asked for before the last reset is none
+  #isOver = false;
+  #generation = 0; // an answer that was asked for before it rose is none
+  #renewal = null; // a promise while everything is fetched anew
+  #newest = null; // one while the newest is
 
-  /** `on`: fetched(), renewed(room), failed(error), gone(), and seen(): the id to renew around, or null for the end. */
+  /** `on`: fetched(how), renewed(room), failed(), gone(), and seen(): the id to renew around, or null for the end. */
   constructor(room, data, on) {
     this.#room = room;
     this.#topic = `room.${room}`;
@@ -25,25 +28,46 @@ export class RoomHistory {
 
   stop() {
     this.#generation += 1;
-    this.#isBusy = true;
+    this.#isOver = true;
   }
 
-  /** "older", "newer" or "newest"; one at a time. @returns whether it is shown */
+  /** The page above ("older") or below ("newer"); one at a time, and after a failure not at once again. */
   async load(how) {
-    if (this.#isBusy) return false;
+    if (!this.#isBusy && !this.#isOver) await this.#fetch(how);
+  }
+
+  /** The end of the room, in place of whatever page is under way. @returns {Promise<boolean>} whether it is shown */
+  newest() {
+    this.#newest ??= this.#fetchNewest().finally(() => {
+      this.#newest = null;
+    });
+    return this.#newest;
+  }
+
+  async #fetchNewest() {
+    for (;;) {
+      while (this.#renewal) await this.#renewal;
+      if (this.#isOver) return false;
+      const isShown = await this.#fetch("newest");
+      if (isShown !== null) return isShown;
+    }
+  }
+
+  /** @returns whether it is shown, or null when something has taken its place */
+  async #fetch(how) {
     this.#isBusy = true;
-    const generation = this.#generation;
+    const generation = ++this.#generation;
     const plan = this.book.plan(how);
     const from =
       how === "older" ? `before=${plan.before}` : how === "newer" ? `after=${plan.after}` : "";
     try {
       const page = await this.#page(from);
-      if (generation !== this.#generation) return false;
+      if (generation !== this.#generation) return null;
       this.book.take(plan, page);
-    } catch (error) {
-      if (generation !== this.#generation) return false;
+    } catch {
+      if (generation !== this.#generation) return null;
       this.book.drop();
-      if (how === "newest") this.#on.failed(error);
+      if (how === "newest") this.#on.failed();
       setTimeout(() => this.#rested(generation), AGAIN);
       return false;
     }
@@ -59,7 +83,15 @@ export class RoomHistory {
   }
 
   /** A reset: what happened until now is in the snapshot, what happens from now on is held until that is shown. */
-  async renew() {
+  renew() {
+    const renewal = this.#renew().finally(() => {
+      if (this.#renewal === renewal) this.#renewal = null;
+    });
+    this.#renewal = renewal;
+    return renewal;
+  }
+
+  async #renew() {
     const generation = ++this.#generation;
     this.#isBusy = true;
     hub.hold(this.#topic); // for the room

@@ -50,7 +50,7 @@ export class RoomList {
 
   /** The row at the top of what is seen, as an id of a message. */
   get firstSeen() {
-    return this.#anchor()?.row.item.id ?? null;
+    return this.#anchor()?.row.item.id || null;
   }
 
   /** `isNews`: the rows that are new may be read aloud. */
@@ -148,6 +148,7 @@ export class RoomList {
     const known = this.#shown.get(row.key);
     if (!known) return this.#view.build(row);
     const { node } = known;
+    if (isUnsent(known.row) && !isUnsent(row)) this.#hush(); // it was read aloud when it was sent
     if (row.day) this.#view.nameDay(node, row.day);
     if (known.row.item === row.item || this.pinned === row.key) {
       if (row.item) node.toggleAttribute("data-first", row.isFirst);
@@ -167,3 +168,5 @@ export class RoomList {
     this.#quiet = setTimeout(() => this.#log.setAttribute("aria-live", "polite"), QUIET);
   }
 }
+
+const isUnsent = ({ item }) => Boolean(item) && !item.id;

@@ -10,14 +10,20 @@ const EVERY = 1000; // ms from one mark to the next
 export class ReadMarks {
   #room;
   #seen;
+  #tell;
   #readUpTo;
   #at = 0;
   #timer;
+  #isTelling = false;
 
-  /** `seen()`: the id of the last message that is seen just now, or 0. */
-  constructor(room, seen) {
+  /**
+   * `seen()`: the id of the last message that is seen just now, or 0. `tell(id)` says so to the hub, and resolves with
+   * `{read_up_to}`: what the hub knows as read, which is less where its events have not all come yet.
+   */
+  constructor(room, seen, tell = (upTo) => tellHub(room.id, upTo)) {
     this.#room = room;
     this.#seen = seen;
+    this.#tell = tell;
     this.#readUpTo = room.read_up_to;
   }
 
@@ -31,29 +37,33 @@ export class ReadMarks {
   }
 
   look() {
-    if (this.#timer || document.hidden || !this.#room.joined) return;
-    if (this.#seen() <= this.#readUpTo) return;
-    this.#timer = setTimeout(() => this.#tell(), Math.max(0, this.#at + EVERY - Date.now()));
+    if (this.#timer || this.#isTelling || !this.#isNewSeen()) return;
+    this.#timer = setTimeout(() => this.#mark(), Math.max(0, this.#at + EVERY - Date.now()));
   }
 
-  async #tell() {
-    const upTo = this.#seen();
+  #isNewSeen() {
+    return !document.hidden && this.#room.joined && this.#seen() > this.#readUpTo;
+  }
+
+  async #mark() {
+    this.#timer = undefined;
+    if (!this.#isNewSeen()) return; // somebody may have turned away since this was due
     this.#at = Date.now();
+    this.#isTelling = true;
     try {
-      if (upTo > this.#readUpTo) await this.#send(upTo);
-      this.learn(upTo);
-      this.#timer = undefined;
-      this.look();
+      this.learn((await this.#tell(this.#seen())).read_up_to);
     } catch {
-      this.#timer = undefined; // the next message, look or connection tries again
+      return; // the next message, look or connection tries again
+    } finally {
+      this.#isTelling = false;
     }
+    this.look();
   }
+}
 
-  async #send(upTo) {
-    const { id } = this.#room;
-    const topic = `room.${id}`;
-    const offset = parseCursor(hub.cursor)?.offsets.get(topic);
-    if (isBySocket() && offset !== undefined) await hub.request({ op: "read", topic, offset });
-    else await send("POST", `/rooms/${id}/read`, { up_to: upTo });
-  }
+async function tellHub(room, upTo) {
+  const topic = `room.${room}`;
+  const offset = parseCursor(hub.cursor)?.offsets.get(topic);
+  if (isBySocket() && offset !== undefined) return hub.request({ op: "read", topic, offset });
+  return send("POST", `/rooms/${room}/read`, { up_to: upTo });
 }

@@ -65,6 +65,7 @@ export class Outbox {
     const entry = this.#entries.find(({ client_id }) => client_id === clientId);
     if (entry?.state !== "failed") return;
     Object.assign(entry, { state: "waiting", why: null, tries: 0 });
+    entry.isKept = this.#keep(entry);
     this.#told();
     this.#run();
   }
@@ -85,6 +86,10 @@ export class Outbox {
     this.#entries = this.#entries.filter(({ client_id, isKept }) => !isKept || kept.has(client_id));
     const known = new Set(this.#entries.map(({ client_id }) => client_id));
     for (const entry of kept.values()) if (!known.has(entry.client_id)) this.#entries.push(entry);
+    for (const entry of this.#entries) {
+      const { state, why } = kept.get(entry.client_id) ?? entry;
+      if (state === "failed" && entry.state === "waiting") Object.assign(entry, { state, why });
+    }
     this.#told();
   }
 
@@ -130,14 +135,15 @@ export class Outbox {
       return false;
     }
     Object.assign(entry, { state: "failed", why: code });
+    if (!isPassing) entry.isKept = this.#keep(entry); // it is not sent again unless somebody wants it
     this.#told();
     return true;
   }
 
   /** @returns {boolean} false when this browser keeps nothing: the message lives as long as the page */
-  #keep({ client_id, body, at }) {
+  #keep({ client_id, body, at, why }) {
     try {
-      this.#storage.setItem(this.#prefix + client_id, JSON.stringify({ body, at }));
+      this.#storage.setItem(this.#prefix + client_id, JSON.stringify({ body, at, why }));
       return true;
     } catch {
       return false;
@@ -158,9 +164,10 @@ export class Outbox {
       for (let at = 0; at < this.#storage.length; at += 1) {
         const key = this.#storage.key(at);
         if (!key.startsWith(this.#prefix)) continue;
-        const { body, at: when } = JSON.parse(this.#storage.getItem(key));
+        const { body, at: when, why = null } = JSON.parse(this.#storage.getItem(key));
         const client_id = key.slice(this.#prefix.length);
-        const entry = { client_id, body, at: when, state: "waiting", why: null, tries: 0 };
+        const state = why === null ? "waiting" : "failed"; // the hub has refused it
+        const entry = { client_id, body, at: when, state, why, tries: 0 };
         found.push({ ...entry, isKept: true });
       }
     } catch {

@@ -4,6 +4,7 @@
  * resolve with `{insert, label, hint}`.
  */
 
+import { isComposing } from "./dom.js";
 import { completed, wordAt } from "./roomcomplete.js";
 import { gettext } from "./words.js";
 
@@ -41,8 +42,7 @@ export class Writer {
   }
 
   #press = (event) => {
-    // Safari ends a composition before the key that ends it, and says so by 229 alone.
-    if (event.isComposing || event.keyCode === 229) return;
+    if (isComposing(event)) return;
     if (this.#list && this.#pick(event)) return;
     const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey && !event.shiftKey;
     if (event.key === "Enter" && !event.shiftKey && !event.altKey) this.#act("send", event);

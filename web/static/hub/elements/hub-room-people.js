@@ -1,13 +1,14 @@
 import { get } from "../api.js";
 import { hub } from "../client.js";
 import { copy, initials, setText, slot } from "../dom.js";
+import { RoomPresence } from "../roompresence.js";
 
 const AGAIN = 60_000; // ms: whispers may be lost, so the list is looked over now and then
 const MOST = 30; // members who are not here that are named
 
 /** Who is in the room just now, who is away from the screen, and below them the other members. */
 class HubRoomPeople extends HTMLElement {
-  #here = new Map(); // id -> {id, name, away}
+  #presence = new RoomPresence();
   #members = [];
   #offs = [];
   #timer;
@@ -16,7 +17,7 @@ class HubRoomPeople extends HTMLElement {
     const { topic } = this.dataset;
     this.#offs = [
       hub.on("whisper", (whisper) => {
-        if (whisper.topic === topic) this.#heard(whisper);
+        if (whisper.topic === topic && this.#presence.hear(whisper)) this.#draw();
       }),
       hub.on("welcome", () => this.#fetch()),
     ];
@@ -33,18 +34,11 @@ class HubRoomPeople extends HTMLElement {
     this.#draw();
   }
 
-  #heard({ type, data }) {
-    if (type === "presence.left") this.#here.delete(data.id);
-    else if (type === "presence.joined" || type === "presence.changed")
-      this.#here.set(data.id, { away: false, ...data });
-    else return;
-    this.#draw();
-  }
-
   async #fetch() {
     try {
-      const { people } = await get(`/presence?topic=${this.dataset.topic}`);
-      this.#here = new Map(people.map((person) => [person.id, person]));
+      await this.#presence.fetch(async () => {
+        return (await get(`/presence?topic=${this.dataset.topic}`)).people;
+      });
       this.#draw();
     } catch {
       // The next look comes by itself.
@@ -52,8 +46,8 @@ class HubRoomPeople extends HTMLElement {
   }
 
   #draw() {
-    const here = sorted([...this.#here.values()]);
-    const others = sorted(this.#members.filter(({ id }) => !this.#here.has(id)));
+    const here = sorted(this.#presence.people);
+    const others = sorted(this.#members.filter(({ id }) => !this.#presence.has(id)));
     slot(this, "here").replaceChildren(...here.map((person) => this.#row(person)));
     slot(this, "others").replaceChildren(
       ...others.slice(0, MOST).map((person) => this.#row(person)),

@@ -80,7 +80,8 @@ class HubRoom extends HTMLElement {
     this.#history = new RoomHistory(id, data, {
       fetched: (how) => this.#fetched(how),
       renewed: (room) => this.#renewed(room),
-      failed: (error) => sayError(error.message),
+      failed: () =>
+        sayError(gettext("The newest messages could not be fetched. Try again in a moment.")),
       gone: () => this.#leave(gettext("You can no longer read this room.")),
       seen: () => (this.#list.isFollowing ? null : this.#list.firstSeen),
     });
@@ -118,7 +119,7 @@ class HubRoom extends HTMLElement {
     });
     this.#sending = new Sending(id, {
       author: { id: me, name: document.body.dataset.name },
-      on: { changed: () => this.#drawSoon(), stored: (item) => this.#book.answered(item) },
+      on: { changed: () => this.#drawSoon(), stored: (item) => this.#answered(item) },
     });
   }
 
@@ -157,7 +158,8 @@ class HubRoom extends HTMLElement {
   /** Where one begins to read: at the message asked for, where one left off, else at the end. */
   #begin() {
     const log = slot(this, "log");
-    if (this.#target && this.#list.reveal(`m-${this.#target}`)) return;
+    const target = this.#book.get(this.#target);
+    if (target && this.#list.reveal(keyOf(target))) return;
     if (!this.#book.isAtEnd) {
       const isDown = new URLSearchParams(location.search).has("after");
       log.scrollTop = isDown ? 0 : log.scrollHeight;
@@ -216,6 +218,11 @@ class HubRoom extends HTMLElement {
     this.#drawSoon();
   }
 
+  #answered(item) {
+    this.#sending.stored(item);
+    this.#book.answered(item);
+  }
+
   #changed(room) {
     Object.assign(this.#room, room);
     this.#head.show();
@@ -237,7 +244,7 @@ class HubRoom extends HTMLElement {
   #leave(why) {
     this.#isGone = true;
     hub.unsubscribe(this.#topic);
-    this.#acts.deleted(this.#acts.editing?.id);
+    this.#acts.close();
     for (const body of this.#sending.withdraw()) this.#composer.keep(body);
     this.#history.stop();
     this.#history.book.clear();
@@ -255,7 +262,6 @@ class HubRoom extends HTMLElement {
   }
 
   #renewed(room) {
-    for (const item of this.#book.items) this.#sending.stored(item);
     this.#changed(room);
     this.#marks.learn(room.read_up_to);
     this.#draw({ isNews: false });
@@ -279,7 +285,8 @@ class HubRoom extends HTMLElement {
     const book = this.#book;
     if (this.#list.isFollowing) book.trim("top", MOST);
     else book.trim("bottom", 2 * MOST); // nobody is moved for what comes while they read
-    const waiting = book.isAtEnd && !this.#isGone ? this.#sending.items : [];
+    for (const item of book.items) this.#sending.stored(item);
+    const waiting = this.#isGone ? [] : this.#sending.items;
     const rows = arrange([...book.items, ...waiting], { me: this.#me, leftAt: this.#leftAt });
     slot(this, "older").hidden = book.older === null;
     slot(this, "start").hidden = book.older !== null;
@@ -287,6 +294,7 @@ class HubRoom extends HTMLElement {
     slot(this, "empty").hidden = rows.length > 0;
     if (book.get(this.#leftAt)) slot(this, "above").hidden = true;
     this.#list.show(rows, { isNews });
+    this.#acts.drawn();
     this.#moved();
   }
 
@@ -305,12 +313,14 @@ class HubRoom extends HTMLElement {
     this.#marks.look();
   }
 
+  /** @returns whether it is shown */
   async #toNewest() {
-    if (!this.#book.isAtEnd && !(await this.#history.load("newest"))) return;
+    if (!this.#book.isAtEnd && !(await this.#history.newest())) return false;
     this.#list.toEnd();
     this.#moved();
     const address = `/rooms/${this.#room.id}/`;
     if (location.pathname + location.search !== address) history.replaceState(null, "", address);
+    return true;
   }
 
   #looked = () => {
@@ -329,6 +339,8 @@ class HubRoom extends HTMLElement {
 
   #say(body) {
     this.#sending.add(body);
+    this.#draw();
+    this.#list.toEnd();
     this.#toNewest();
   }
 
@@ -342,10 +354,12 @@ class HubRoom extends HTMLElement {
     this.#drawSoon();
   }
 
-  #editLast() {
+  /** The window at the end of the room has it, or has none: further up is another one. */
+  async #editLast() {
+    if (this.#room.archived || !(await this.#toNewest())) return;
     const mine = this.#book.items.findLast((item) => item.author?.id === this.#me && !item.deleted);
     const row = mine && this.#list.node(keyOf(mine));
-    if (row && !this.#room.archived) this.#acts.edit(mine, row);
+    if (row) this.#acts.edit(mine, row);
   }
 
   #click = (event) => {

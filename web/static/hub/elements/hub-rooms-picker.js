@@ -1,5 +1,5 @@
 import { get } from "../api.js";
-import { initials } from "../dom.js";
+import { initials, isComposing } from "../dom.js";
 import { fillIn, gettext, ngettext } from "../words.js";
 
 const PAUSE = 150; // ms after the last letter
@@ -147,7 +147,7 @@ class HubRoomsPicker extends HTMLElement {
   }
 
   #press(event) {
-    if (event.isComposing) return;
+    if (isComposing(event)) return;
     const isOpen = !this.#list.hidden;
     const last = this.#found.length - 1;
     if (event.key === "ArrowDown" && isOpen) this.#move(this.#at < last ? this.#at + 1 : 0);

@@ -15,11 +15,11 @@ class HubRoomsSettings extends HTMLElement {
   #timer;
 
   connectedCallback() {
-    const { id } = this.dataset;
+    const { id, cursor } = this.dataset;
     const topic = `room.${id}`;
     const touch = ({ target }) => this.#touched.add(target.closest("[data-live]")?.dataset.live);
     this.addEventListener("input", touch);
-    hub.subscribe(topic, null, { present: false }); // who is no member has it from nowhere else
+    hub.subscribe(topic, cursor, { present: false }); // who is no member has it from nowhere else
     this.#offs = [
       () => this.removeEventListener("input", touch),
       () => hub.unsubscribe(topic, { present: false }),

@@ -1,22 +1,21 @@
-import { get } from "../api.js";
 import { hub } from "../client.js";
 import { copy, setText, slot } from "../dom.js";
 import { isMuted, isToMe, myRooms, onRooms } from "../rooms.js";
 import { arrangeRows, fillNews, showNews } from "../roomsview.js";
 import { fillIn, ngettext } from "../words.js";
 
-const MOST_OPEN = 100; // as `TO_JOIN` of the server
 const SPACING = 1000; // ms between two fetches of the rooms to join
 const AGAIN = 60_000; // ms: nobody is told how rooms change that they are not in
 
-/** The list of rooms: one's own from the page's store, those to join from the hub. */
+/** The list of rooms: one's own from the page's store, those to join as the server shows them for this filter. */
 class HubRooms extends HTMLElement {
-  #open = null; // as the hub listed them; null while the server's rows stand
+  #asked; // the filter that the rooms to join are shown for
   #isDue = false;
   #offs = [];
   #timer;
 
   connectedCallback() {
+    this.#asked = this.#query;
     const own = `user.${document.body.dataset.user}`;
     const listen = (target, name, then) => {
       target.addEventListener(name, then);
@@ -35,13 +34,15 @@ class HubRooms extends HTMLElement {
       if (!document.hidden) this.#fetchSoon();
     });
     listen(document, "hub-key", this.#key);
-    listen(slot(this, "filter"), "input", () => this.#filter());
+    listen(slot(this, "filter"), "input", () => {
+      this.#filter();
+      this.#fetchSoon(); // more rooms may fit than the page has
+    });
     listen(slot(this, "filter"), "submit", this.#enter);
     this.#timer = setInterval(() => {
       if (!document.hidden) this.#fetchSoon();
     }, AGAIN);
     slot(this, "filter-button").hidden = true;
-    if (this.#query) this.#fetchSoon(); // the server left out what does not fit
   }
 
   disconnectedCallback() {
@@ -57,30 +58,28 @@ class HubRooms extends HTMLElement {
 
   #show() {
     const list = slot(this, "my-rooms");
-    const rows = myRooms().map((room) =>
-      this.#row(list, "row", room.id, (row) => fill(row, room, this)),
-    );
+    const rows = myRooms().map((room) => {
+      const known = list.querySelector(`[data-id="${room.id}"]`);
+      const row = known ?? copy(this.querySelector("template[data-slot=row]"));
+      fill(row, room, this);
+      return row;
+    });
     arrangeRows(list, rows);
-    if (this.#open) this.#showOpen();
+    for (const { dataset } of rows)
+      slot(this, "open-rooms").querySelector(`[data-id="${dataset.id}"]`)?.remove();
     this.#filter();
   }
 
-  #showOpen() {
+  /** `fresh`: the same page as it is now. */
+  #showOpen(fresh) {
     const list = slot(this, "open-rooms");
-    const mine = new Set(myRooms().map(({ id }) => id));
-    const rooms = this.#open.filter(({ id, archived }) => !mine.has(id) && !archived);
-    const rows = rooms.map((room) =>
-      this.#row(list, "open-row", room.id, (row) => fillOpen(row, room)),
-    );
+    const rows = [...slot(fresh, "open-rooms").children].map((row) => {
+      const known = list.querySelector(`[data-id="${row.dataset.id}"]`);
+      return known?.textContent === row.textContent ? known : document.adoptNode(row);
+    });
     arrangeRows(list, rows);
-  }
-
-  #row(list, template, id, fillIt) {
-    const row =
-      list.querySelector(`[data-id="${id}"]`) ??
-      copy(this.querySelector(`template[data-slot="${template}"]`));
-    fillIt(row);
-    return row;
+    slot(this, "more").replaceWith(document.adoptNode(slot(fresh, "more")));
+    this.#show();
   }
 
   #fetchSoon() {
@@ -92,12 +91,21 @@ class HubRooms extends HTMLElement {
   async #fetch() {
     this.#isDue = false;
     if (!this.isConnected) return;
+    const query = this.#query;
+    const { searchParams } = new URL(location);
+    const isHere = query === (searchParams.get("q") ?? "").trim();
+    const before = isHere ? this.dataset.before : ""; // another filter begins at its first page
+    let text;
     try {
-      this.#open = (await get(`/rooms?joined=false&limit=${MOST_OPEN}`)).items;
-      this.#show();
+      const answer = await fetch(`/rooms/?${new URLSearchParams({ q: query, before })}`);
+      if (!answer.ok || answer.redirected) return;
+      text = await answer.text();
     } catch {
-      // The next look comes by itself.
+      return; // the next look comes by itself
     }
+    if (query !== this.#query) return;
+    this.#asked = query;
+    this.#showOpen(new DOMParser().parseFromString(text, "text/html"));
   }
 
   // The filter.
@@ -120,7 +128,7 @@ class HubRooms extends HTMLElement {
       total += rows.length;
     }
     const isFiltered = this.#query !== "";
-    slot(this, "none-fits").hidden = !isFiltered || count > 0;
+    slot(this, "none-fits").hidden = count > 0 || !isFiltered || this.#asked !== this.#query;
     slot(this, "empty").hidden = isFiltered || myRooms().length > 0;
     slot(this, "filter").hidden = total === 0 && !isFiltered;
     const said = fillIn(ngettext("%(count)d room", "%(count)d rooms", count), { count });
@@ -164,15 +172,6 @@ function fill(row, room, words) {
   slot(row, "sign").setAttribute("href", `#i-room-${room.kind}`);
   setText(row, "kind", words.dataset[room.kind]);
   if (room.topic_line !== undefined) setText(row, "line", room.topic_line);
-}
-
-function fillOpen(row, { id, name, topic_line }) {
-  row.dataset.id = id;
-  slot(row, "link").href = `/rooms/${id}/`;
-  row.querySelector("form").action = `/rooms/${id}/join/`;
-  for (const place of ["title", "join-title"]) setText(row, place, name);
-  slot(row, "title").title = name;
-  setText(row, "line", topic_line);
 }
 
 customElements.define("hub-rooms", HubRooms);
