@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 
@@ -21,6 +22,12 @@ def of(user: User) -> Profile:
         return user.hub_profile
     except Profile.DoesNotExist:
         return Profile.objects.get_or_create(user=user)[0]
+
+
+def language(user: User) -> str:
+    """The one the person chose, if the hub speaks it; else empty."""
+    chosen = of(user).language
+    return chosen if chosen in dict(settings.LANGUAGES) else ""
 
 
 def display_name(user: User) -> str:

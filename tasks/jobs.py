@@ -20,14 +20,14 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Count, F, Q, QuerySet
 from django.db.models.functions import Greatest, TruncHour
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
 from accounts import profiles
 from accounts.audience import Pair
 from events import log as events_log
 from events import publish_many, topics, whisper
-from tasks import notices
+from tasks import notices, sentences, titles
 from tasks.errors import NoSuchJob, NotPossible
 from tasks.models import (
     ERROR_MAX,
@@ -70,8 +70,8 @@ class Page:
 def create(
     *,
     kind: str,
-    title: str,
     owner: User | None,
+    title: str = "",
     message: str = "",
     queue: str = "",
     due_at: datetime | None = None,
@@ -84,7 +84,7 @@ def create(
         job = Job.objects.create(
             id=job_id or uuid.uuid4(),
             kind=kind,
-            title=clean(title, TITLE_MAX) or kind[:TITLE_MAX],
+            title=clean(title, TITLE_MAX),
             owner=owner,
             message=message,
             queue=queue,
@@ -247,8 +247,10 @@ def _move(
 
 
 def _tell(job: Job) -> None:
+    """One text for all who read the event: it is in the language of the owner, who has it in the own topic."""
     kind = f"job.{job.state}"
-    full = item(job)
+    with translation.override(notices.language_of(job.owner)):
+        full = item(job)
     to = [topics.job(job.pk)] + ([topics.user(job.owner_id)] if job.owner_id else [])
     publish_many([*((topic, kind, full) for topic in to), (topics.DASHBOARD, kind, _short(full))])
 
@@ -310,7 +312,7 @@ def page(
 
 
 def item(job: Job) -> dict[str, Any]:
-    """A job as the API and its events have it."""
+    """A job as the API and its events have it, in the present language."""
     return items([job])[0]
 
 
@@ -327,7 +329,7 @@ def items(jobs: Sequence[Job]) -> list[dict[str, Any]]:
         {
             "id": str(job.pk),
             "kind": job.kind,
-            "title": job.title,
+            "title": titles.of(job),
             "state": str(job.state),
             "owner": owners.get(job.owner_id) if job.owner_id else None,
             "done": job.done,
@@ -338,7 +340,7 @@ def items(jobs: Sequence[Job]) -> list[dict[str, Any]]:
             "started_at": _time(job.started_at),
             "finished_at": _time(job.finished_at),
             "summary": job.summary,
-            "error": job.error,
+            "error": sentences.translated(job.error),
             "files": made[job.pk],
             "url": f"/jobs/{job.pk}/",
             "cancel_requested": job.cancel_requested_at is not None,
@@ -393,7 +395,7 @@ def attempts(job: Job) -> list[dict[str, Any]]:
             "done": one.done,
             "total": one.total,
             "summary": one.summary,
-            "error": one.error,
+            "error": sentences.translated(one.error),
         }
         for one in Attempt.objects.filter(job=job).order_by("-number")
     ]

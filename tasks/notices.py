@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from accounts import profiles
 from notifications import notify
 from notifications.models import BODY_MAX, TITLE_MAX, Level
+from tasks import sentences, titles
 from tasks.models import Job, Outage, State
 
 _LEVELS: Final = {
@@ -85,13 +86,13 @@ def duration(began: datetime | None, ended: datetime | None) -> str:
 
 def _text(job: Job) -> tuple[str, str]:
     took = duration(job.started_at, job.finished_at)
-    name = {"title": job.title}
+    name = {"title": titles.of(job)}
     match job.state:
         case State.SUCCEEDED:
             said = [_("It took %(time)s.") % {"time": took}, job.summary]
             return _("%(title)s: done") % name, "\n".join(filter(None, said))
         case State.FAILED:
-            last = job.error.strip().rpartition("\n")[2]
+            last = sentences.translated(job.error).strip().rpartition("\n")[2]
             said = [last, _("It ran for %(time)s.") % {"time": took}]
             return _("%(title)s: failed") % name, "\n".join(filter(None, said))
         case State.CANCELLED:
@@ -102,9 +103,8 @@ def _text(job: Job) -> tuple[str, str]:
 
 
 def language_of(user: User | None) -> str:
-    if user is None:
-        return settings.LANGUAGE_CODE
-    return profiles.of(user).language or settings.LANGUAGE_CODE
+    chosen = "" if user is None else profiles.language(user)
+    return chosen or settings.LANGUAGE_CODE
 
 
 def _by_language(people: Iterable[User]) -> dict[str, list[int]]:

@@ -24,9 +24,8 @@ from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.utils import timezone, translation
 from django.utils.functional import Promise
-from django.utils.translation import gettext as _
 
-from tasks import files, jobs, notices, queue
+from tasks import files, jobs, notices, queue, sentences, titles
 from tasks.errors import Cancelled, Failed, InvalidArguments, NotPossible, NotStartable
 from tasks.models import ERROR_MAX, Job, State
 from tasks.running import LEASE, Run
@@ -84,6 +83,7 @@ def tracked(
             instance.__class__ = type(
                 kind.__name__, (Tracked, kind), {"__module__": kind.__module__}
             )
+        titles.name_kind(made.name, title or made.name)
         _definitions[made.name] = Definition(
             made.name, title or made.name, description, form, permission, private
         )
@@ -167,7 +167,7 @@ class Tracked(Task):  # type: ignore[type-arg]
         run = Run(job)
         try:
             if not may_run(job):
-                raise Failed(_("Whoever started this job may no longer do so."))
+                raise Failed(sentences.NOT_ALLOWED)
             with run, translation.override(notices.language_of(job.owner)):
                 result = self.run(*args, **kwargs)
         except Cancelled:
@@ -234,12 +234,6 @@ def startable_named(user: User, name: str) -> Definition:
 def kinds() -> list[str]:
     """The names of all tracked tasks."""
     return list(_definitions)
-
-
-def title_of(kind: str) -> str:
-    """What a kind of job is called, in the present language; its own name when it has no other."""
-    found = _definitions.get(kind)
-    return kind if found is None else str(found.title)
 
 
 def form_of(definition: Definition, user: User, *args: Any, **kwargs: Any) -> forms.Form:
@@ -326,7 +320,6 @@ def _queue(
     with transaction.atomic(), translation.override(notices.language_of(owner)):
         job = jobs.create(
             kind=task.name,
-            title=str(_definitions[task.name].title),
             owner=owner,
             message=queue.pack(args, kwargs, options),
             queue=str(options.get("queue") or ""),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zoneinfo
 from collections.abc import Callable
 
-from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone, translation
@@ -38,8 +37,8 @@ def _follow(request: HttpRequest) -> None:
     if request.path.startswith("/api/") or not request.user.is_authenticated:
         return
     profile = profiles.of(request.user)
-    if profile.language in dict(settings.LANGUAGES):
-        translation.activate(profile.language)
-        request.LANGUAGE_CODE = profile.language
+    if language := profiles.language(request.user):
+        translation.activate(language)
+        request.LANGUAGE_CODE = language
     if profile.time_zone in zoneinfo.available_timezones():
         timezone.activate(zoneinfo.ZoneInfo(profile.time_zone))

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from events import redis_client
 from notifications.models import Notification
-from tasks import log, progress, queue, track, tracking
+from tasks import log, progress, queue, titles, track, tracking
 from tasks.errors import Cancelled, InvalidArguments, NotPossible, NotStartable
 from tasks.models import Attempt, Job, State
 from tasks.running import Run
@@ -59,7 +59,7 @@ def test_a_start_is_a_row_in_the_transaction_and_a_message_after_it(alice):
         assert waiting() == 0
     assert waiting() == 1
     job.refresh_from_db()
-    assert (job.state, job.owner, job.title) == (State.QUEUED, alice, "Stocktake")
+    assert (job.state, job.owner, titles.of(job)) == (State.QUEUED, alice, "Stocktake")
     assert job.sent_at is not None
 
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 from django import template
 from django.utils.translation import gettext as _
 
+from tasks import titles
 from tasks.models import EXTERNAL, LIVE, State
-from tasks.tracking import title_of
 from web.templatetags.hub import moment
 
 register = template.Library()
@@ -25,7 +25,7 @@ def state_word(state: str) -> str:
 @register.filter
 def kind_title(kind: str) -> str:
     """What a kind of job is called; nobody knows more of a script outside."""
-    return _("Outside script") if kind == EXTERNAL else title_of(kind)
+    return _("Outside script") if kind == EXTERNAL else titles.of_kind(kind)
 
 
 @register.filter
