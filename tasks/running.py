@@ -59,7 +59,7 @@ class Run:
         self._note = ""
         self._said: list[str] = []
         self._said_size = 0
-        self._is_told = self._is_stored = True
+        self._is_told = self._is_listed = self._is_stored = True
         self._lock = threading.Lock()
         self._log_lock = threading.Lock()
         self._stopped = threading.Event()
@@ -86,7 +86,7 @@ class Run:
                 self._total = int(total)
             if note:
                 self._note = jobs.clean(note, NOTE_MAX)
-            self._is_told = self._is_stored = False
+            self._is_told = self._is_listed = self._is_stored = False
         self.stop_if_asked()
 
     def stop_if_asked(self) -> None:
@@ -136,13 +136,16 @@ class Run:
             return {"done": self._done, "total": self._total, "note": self._note}
 
     def _accompany(self) -> None:
-        beaten = looked = told = time.monotonic()
+        beaten = looked = listed = time.monotonic()
         try:
             while not self._stopped.wait(TICK):
                 now = time.monotonic()
                 try:
                     if not self._is_told:
-                        told = self._whisper(now, told)
+                        self._tell()
+                    if not self._is_listed and now - listed >= LOOK:
+                        listed = now
+                        self._list()
                     self._store_log()
                     if now - beaten >= (BEAT if self._is_stored else LOOK):
                         beaten = now
@@ -158,18 +161,16 @@ class Run:
         finally:
             connections.close_all()
 
-    def _whisper(self, now: float, told: float) -> float:
+    def _tell(self) -> None:
         self._is_told = True
+        said = {**jobs.way(self.job), **self._place()}
+        whisper(topics.job(self.job.pk), "job.progress", said)
+
+    def _list(self) -> None:
+        self._is_listed = True
         place = self._place()
-        whisper(topics.job(self.job.pk), "job.progress", {**jobs.way(self.job), **place})
-        if now - told < LOOK:
-            return told
-        whisper(
-            topics.DASHBOARD,
-            "job.progress",
-            {**self._short, "done": place["done"], "total": place["total"]},
-        )
-        return now
+        said = {**self._short, "done": place["done"], "total": place["total"]}
+        whisper(topics.DASHBOARD, "job.progress", said)
 
     def _store(self) -> None:
         self._is_stored = True
