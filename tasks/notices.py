@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import uuid
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
@@ -19,6 +21,7 @@ from notifications.models import BODY_MAX, TITLE_MAX, Level
 from tasks import sentences, titles
 from tasks.models import Job, Outage, State
 
+_KEY: Final = re.compile(r"job\.(?P<job>[0-9a-f-]{36})\.(?P<attempt>\d+)\.[a-z]+")
 _LEVELS: Final = {
     State.SUCCEEDED: Level.SUCCESS,
     State.FAILED: Level.ERROR,
@@ -43,8 +46,23 @@ def tell(job: Job) -> None:
                 url=f"/jobs/{job.pk}/",
                 level=_LEVELS[State(job.state)],
                 actor=job.cancelled_by if job.state == State.CANCELLED else None,
-                key=f"job.{job.pk}.{job.attempt}.{job.state}",
+                key=_key(job),
             )
+
+
+def outdated(keys: Iterable[str]) -> set[str]:
+    """Of the keys of notifications, those about an attempt after which the job was tried again."""
+    tried = {key: found for key in keys if (found := _KEY.fullmatch(key))}
+    present = dict(
+        Job.objects.filter(pk__in={found["job"] for found in tried.values()})
+        .order_by()
+        .values_list("pk", "attempt")
+    )
+    return {
+        key
+        for key, found in tried.items()
+        if int(found["attempt"]) < present.get(uuid.UUID(found["job"]), 0)
+    }
 
 
 def tell_of_outage(outage: Outage) -> None:
@@ -82,6 +100,10 @@ def duration(began: datetime | None, ended: datetime | None) -> str:
         return _("%(minutes)d min %(seconds)d s") % {"minutes": minutes, "seconds": seconds}
     hours, minutes = divmod(minutes, 60)
     return _("%(hours)d h %(minutes)d min") % {"hours": hours, "minutes": minutes}
+
+
+def _key(job: Job) -> str:
+    return f"job.{job.pk}.{job.attempt}.{job.state}"
 
 
 def _text(job: Job) -> tuple[str, str]:

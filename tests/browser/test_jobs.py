@@ -187,6 +187,26 @@ def test_a_failure_stands_first_on_the_dashboard_and_leads_to_its_error(
     assert violations(page) == []
 
 
+def test_a_job_that_is_tried_again_leaves_what_needs_me(page_for: PageFor, aside: Aside):
+    page = page_for("alice")
+    page.goto("/")
+    wait_until_live(page)
+    user = page.context.user  # type: ignore[attr-defined]
+    job = aside(by_hand, user, "Recount", "shop.recount")
+    aside(end, job, State.LOST)
+    needs = page.locator("hub-needs li")
+    expect(needs).to_contain_text("Recount: lost")
+    aside(jobs.retry, uuid.UUID(job))
+    expect(needs).to_have_count(0)
+    page.reload()
+    expect(needs).to_have_count(0)
+    aside(jobs.claim, uuid.UUID(job), 2, 3600)
+    wait_until_live(page)
+    aside(end, job, State.FAILED, error="ValueError: no scales")
+    expect(needs).to_contain_text("ValueError: no scales")
+    expect(needs).to_have_count(1)
+
+
 def tell_of_orders(user: Any) -> None:
     for at in range(3):
         notify(to=user, kind="orders.late", title=f"Order {at}")

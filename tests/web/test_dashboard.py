@@ -159,6 +159,25 @@ def test_jobs_of_mine_that_went_wrong_come_first_and_lead_to_the_job(client, ali
     assert f'href="/jobs/{lost.pk}/"' in page
 
 
+def test_a_job_that_is_tried_again_needs_nobody(alice):
+    lost = job(alice, "Gone", State.LOST)
+    failed = job(alice, "Broken", State.FAILED, error="ValueError: no")
+    jobs.retry(lost.pk)
+    jobs.claim(lost.pk, 2, 60)
+    assert [item["title"] for item in dashboard.needs_me(alice)] == ["Broken: failed"]
+    jobs.finish(lost.pk, 2, State.SUCCEEDED)
+    titles = [item["title"] for item in dashboard.needs_me(alice)]
+    assert titles == ["Broken: failed", "Gone: done"]
+    jobs.retry(failed.pk)
+    jobs.claim(failed.pk, 2, 60)
+    jobs.finish(failed.pk, 2, State.FAILED, error="ValueError: still no")
+    needs = dashboard.needs_me(alice)
+    assert [item["body"].split("\n")[0] for item in needs[:2]] == [
+        "ValueError: still no",
+        "It took 0 s.",
+    ]
+
+
 def test_jobs_under_way_do_not_fill_the_activity(client, alice):
     job(alice, "Under way")
     job(alice, "Over", State.SUCCEEDED)
