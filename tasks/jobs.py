@@ -356,7 +356,7 @@ def file_item(one: File) -> dict[str, Any]:
         "name": one.name,
         "type": one.type,
         "size": one.size,
-        "url": f"/jobs/{one.job_id}/files/{one.pk}/",
+        "url": f"/api/v1/jobs/{one.job_id}/files/{one.pk}",
         "at": _time(one.created_at),
         "expires_at": _time(one.expires_at),
     }

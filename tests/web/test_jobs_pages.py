@@ -249,7 +249,9 @@ def test_a_result_file_is_listed_and_downloaded(as_alice, alice):
     job = started(alice)
     with files.result(job, "보고서.csv", "text/csv") as out:
         out.write("name\n김서연\n")
-    assert "보고서.csv" in text(as_alice, f"/jobs/{job.pk}/")
+    page = text(as_alice, f"/jobs/{job.pk}/")
+    assert "보고서.csv" in page
+    assert f'href="/jobs/{job.pk}/files/{out.file.pk}/"' in page
     answer = as_alice.get(f"/jobs/{job.pk}/files/{out.file.pk}/")
     assert b"".join(answer).decode() == "name\n김서연\n"
     assert answer["Content-Disposition"].startswith("attachment")

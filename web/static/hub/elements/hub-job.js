@@ -247,7 +247,7 @@ class HubJob extends HTMLElement {
     const rows = files.map((file) => {
       const row = copy(template);
       row.dataset.id = file.id;
-      slot(row, "link").href = file.url;
+      slot(row, "link").href = `/jobs/${this.dataset.id}/files/${file.id}/`;
       setText(row, "name", file.name);
       setText(row, "size", size(file.size));
       setTime(row.querySelector(".file-until"), file.expires_at);
