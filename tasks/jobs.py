@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Any, Final
 
 from django.contrib.auth import get_user_model
@@ -19,7 +19,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Count, F, Q, QuerySet
-from django.db.models.functions import Greatest, TruncHour
+from django.db.models.functions import Greatest, TruncMinute
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
@@ -48,6 +48,7 @@ from tasks.models import (
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 PAGE: Final = 25
 PAGE_MAX: Final = 100
+_HOUR: Final = timedelta(hours=1)
 PRUNED_AT_ONCE: Final = 5000
 LEGAL: Final[Mapping[State, frozenset[State]]] = {
     State.QUEUED: frozenset({State.STARTED, State.CANCELLED}),
@@ -417,33 +418,31 @@ def live_count(user: User) -> int:
 
 
 def today(zone: tzinfo) -> list[dict[str, Any]]:
-    """Attempts that ended today, by hour of that zone: `{at, succeeded, failed, cancelled, lost}`, oldest first."""
-    midnight = timezone.localtime(timezone=zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    ended = Attempt.objects.filter(finished_at__gte=midnight).order_by()
+    """Attempts that ended today: `{at, succeeded, failed, cancelled, lost}` for every hour of that zone's day, oldest first.
+
+    The day on which the clock is changed has 23 hours, or 25.
+    """
+    midnight, tomorrow = _day(zone)
+    ended = Attempt.objects.filter(finished_at__gte=midnight, finished_at__lt=tomorrow).order_by()
+    # By minutes, for no database tells the two hours apart that bear one name when the clock goes back.
     counted = (
-        ended.annotate(hour=TruncHour("finished_at", tzinfo=zone))
-        .values("hour", "state")
+        ended.annotate(minute=TruncMinute("finished_at", tzinfo=UTC))
+        .values("minute", "state")
         .annotate(count=Count("pk"))
     )
-    hours: dict[datetime, dict[str, int]] = defaultdict(dict)
+    hours = [dict.fromkeys(map(str, TERMINAL), 0) for _ in range(-((midnight - tomorrow) // _HOUR))]
     for row in counted:
-        hours[row["hour"]][row["state"]] = row["count"]
+        hours[(row["minute"] - midnight) // _HOUR][row["state"]] += row["count"]
     return [
-        {
-            "at": events_log.rfc3339(hour),
-            **{str(state): hours.get(hour, {}).get(state, 0) for state in TERMINAL},
-        }
-        for hour in _hours_since(midnight)
+        {"at": events_log.rfc3339(midnight + at * _HOUR), **hour} for at, hour in enumerate(hours)
     ]
 
 
-def _hours_since(midnight: datetime) -> Iterable[datetime]:
-    """By the clock on the wall: the day on which it is changed has 23 or 25."""
-    at = midnight.astimezone(timezone.get_default_timezone())
-    now = timezone.now()
-    while at <= now:
-        yield at.astimezone(midnight.tzinfo)
-        at += timedelta(hours=1)
+def _day(zone: tzinfo) -> tuple[datetime, datetime]:
+    """Today's midnight there, and tomorrow's."""
+    date = timezone.localtime(timezone=zone).date()
+    first, after = (datetime.combine(day, time(), zone) for day in (date, date + timedelta(days=1)))
+    return first.astimezone(UTC), after.astimezone(UTC)
 
 
 def outage() -> datetime | None:

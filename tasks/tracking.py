@@ -114,7 +114,11 @@ class Tracked(Task):  # type: ignore[type-arg]
         eta: datetime | None = None,
         **options: Any,
     ) -> AsyncResult[Any]:
-        """As Celery's, and tracked; nobody owns the job. What is due later waits in its row, not at the broker."""
+        """As Celery's, and tracked; nobody owns the job. What is due later waits in its row, not at the broker.
+
+        An `eta` without a time zone is in Django's.
+        """
+        eta = _aware(eta)
         if countdown is not None:
             eta = timezone.now() + timedelta(seconds=countdown)
         for known in ("producer", "connection", "publisher", "router", "add_to_parent"):
@@ -134,6 +138,7 @@ class Tracked(Task):  # type: ignore[type-arg]
         **options: Any,
     ) -> Any:
         """As Celery's: the job goes on as a new attempt, of which nobody is told before the last has failed."""
+        eta = _aware(eta)
         if self._header(queue.JOB) is None:
             return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
         most = self.max_retries if max_retries is None else max_retries
@@ -339,6 +344,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, QuerySet):
         return list(value.values_list("pk", flat=True))
     return json.loads(json.dumps(value, cls=DjangoJSONEncoder))
+
+
+def _aware(at: datetime | None) -> datetime | None:
+    return timezone.make_aware(at) if at is not None and timezone.is_naive(at) else at
 
 
 def _summary(result: Any) -> str:

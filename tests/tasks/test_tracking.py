@@ -4,9 +4,11 @@ import contextlib
 import uuid
 from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from celery import current_app
+from celery.exceptions import Retry
 from django.contrib.auth.models import Permission
 from django.db import transaction
 from django.utils import timezone
@@ -51,6 +53,18 @@ def run(job: Job, attempt: int | None = None) -> Job:
     task.apply(call["args"], call["kwargs"], headers=headers, retries=job.attempt - 1, throw=False)
     job.refresh_from_db()
     return job
+
+
+def test_an_eta_without_a_time_zone_is_in_djangos(monkeypatch):
+    tomorrow = timezone.now() + timedelta(days=1)
+    with timezone.override(ZoneInfo("Asia/Seoul")):
+        naive = timezone.make_naive(tomorrow)
+        result = shop.stocktake.apply_async(kwargs={"shelves": 1}, eta=naive)
+        monkeypatch.setattr(tracking.Tracked, "_header", lambda *_: "as in a run")
+        with pytest.raises(Retry) as again:
+            shop.stocktake.retry(eta=naive)
+    assert Job.objects.get(pk=result.id).due_at == tomorrow
+    assert again.value.when == tomorrow
 
 
 def test_a_start_is_a_row_in_the_transaction_and_a_message_after_it(alice):
