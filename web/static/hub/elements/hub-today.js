@@ -83,8 +83,7 @@ class HubToday extends HTMLElement {
     svg.append(draw("path", { class: "today-ground", d: `M0 ${ground + 0.5}H${width}` }));
     hours.forEach((hour, at) => {
       const x = at * step + GAP / 2;
-      if (at % 6 === 0)
-        svg.append(label(clock(this.#day.begins(at)), x, height - ROOM));
+      if (at % 6 === 0) svg.append(label(clock(this.#day.begins(at)), x, height - ROOM));
       if (total(hour)) svg.append(this.#bar(hour, at, { x, width: step - GAP, ground, scale }));
     });
     const highest = hours.findIndex((hour) => total(hour) === most);
