@@ -218,7 +218,7 @@ class Prepared:
         return job
 
     def drop(self) -> None:
-        """It is not going to be started: forget the uploads."""
+        """Forget the uploads that no job has taken."""
         files.drop(self.uploads)
 
 
@@ -268,17 +268,21 @@ def prepare(
 
 
 def prepared(definition: Definition, form: forms.Form) -> Prepared:
-    """The call that a valid form stands for."""
+    """The call that a valid form stands for. Of one that can't be made no upload is left behind."""
     kwargs: dict[str, Any] = {}
     stored: list[int] = []
-    for name, value in form.cleaned_data.items():
-        if isinstance(value, UploadedFile):
-            kept = files.store(
-                value.name or name, value.content_type or "", value.chunks(files.PIECE)
-            )
-            stored.append(kept.pk)
-            value = kept.pk
-        kwargs[name] = _plain(value)
+    try:
+        for name, value in form.cleaned_data.items():
+            if isinstance(value, UploadedFile):
+                kept = files.store(
+                    value.name or name, value.content_type or "", value.chunks(files.PIECE)
+                )
+                stored.append(kept.pk)
+                value = kept.pk
+            kwargs[name] = _plain(value)
+    except BaseException:
+        files.drop(stored)
+        raise
     return Prepared(definition, kwargs, tuple(stored))
 
 
