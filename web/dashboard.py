@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import zoneinfo
 from collections.abc import Sequence
-from datetime import tzinfo
 from typing import Any, Final
 
 from django.contrib.auth.models import User
-from django.utils import timezone
 
 from accounts import audience, profiles
 from events import log, presence, topics
@@ -31,7 +28,7 @@ _TRIES: Final = 3  # to count between two equal cursors while events stream in
 def snapshot(user: User) -> dict[str, Any]:
     """Snapshot + the events above its cursor = a fresh snapshot; people come and go by whispers."""
     names = audience.default_topics(user.pk)
-    zone = _zone(user)
+    zone = profiles.zone(user)
     heard = my_rooms.heard(user)
     for _ in range(_TRIES):
         cursor = log.cursor([*names, *heard])
@@ -57,14 +54,6 @@ def snapshot(user: User) -> dict[str, Any]:
             "workers_away": None if (since := jobs.outage()) is None else log.rfc3339(since),
         },
     }
-
-
-def _zone(user: User) -> tzinfo:
-    """Whoever asks, page or API: the day is the person's."""
-    try:
-        return zoneinfo.ZoneInfo(profiles.of(user).time_zone)
-    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
-        return timezone.get_default_timezone()
 
 
 def needs_me(user: User) -> list[dict[str, Any]]:
