@@ -403,13 +403,13 @@ def attempts(job: Job) -> list[dict[str, Any]]:
 
 
 def running(user: User, limit: int) -> list[dict[str, Any]]:
-    """What waits or runs, this person's own in full and first, those of others in short."""
+    """What waits or runs, this person's own in full and first, those of others in short, but to superusers in full."""
     live = Job.objects.select_related("owner__hub_profile").filter(state__in=LIVE)
     own = list(live.filter(owner=user).order_by("-created_at", "-id")[:limit])
     rest = limit - len(own)
-    others = live.exclude(pk__in=[job.pk for job in own]).exclude(owner=user)
-    found = list(others.order_by("-created_at", "-id")[:rest]) if rest > 0 else []
-    return [*items(own), *map(_short, items(found))]
+    of_others = live.exclude(pk__in=[job.pk for job in own]).exclude(owner=user)
+    others = items(list(of_others.order_by("-created_at", "-id")[:rest]) if rest > 0 else [])
+    return [*items(own), *(others if user.is_superuser else map(_short, others))]
 
 
 def live_count(user: User) -> int:

@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from accounts import profiles
 from notifications import notify
 from notifications.models import BODY_MAX, TITLE_MAX, Level
-from tasks import sentences, titles
+from tasks import durations, sentences, titles
 from tasks.models import Job, Outage, State
 
 _KEY: Final = re.compile(r"job\.(?P<job>[0-9a-f-]{36})\.(?P<attempt>\d+)\.[a-z]+")
@@ -89,17 +89,10 @@ def tell_of_outage(outage: Outage) -> None:
 
 
 def duration(began: datetime | None, ended: datetime | None) -> str:
-    """ "4 s", "3 min 12 s", "2 h 5 min"; nothing when it never began."""
+    """Nothing when it never began."""
     if began is None or ended is None:
         return ""
-    seconds = max(round((ended - began).total_seconds()), 0)
-    if seconds < 60:
-        return _("%(seconds)d s") % {"seconds": seconds}
-    minutes, seconds = divmod(seconds, 60)
-    if minutes < 60:
-        return _("%(minutes)d min %(seconds)d s") % {"minutes": minutes, "seconds": seconds}
-    hours, minutes = divmod(minutes, 60)
-    return _("%(hours)d h %(minutes)d min") % {"hours": hours, "minutes": minutes}
+    return durations.in_words((ended - began).total_seconds())
 
 
 def _key(job: Job) -> str:

@@ -116,8 +116,8 @@ def test_success_failure_and_loss_are_told_once_with_what_matters(alice):
     assert jobs.give_up(job.pk, 1, State.LOST) is not None
     assert jobs.give_up(job.pk, 1, State.LOST) is None
     assert told(alice) == [
-        ("job.succeeded", "Count: done", "It took 0 s.\n12 counted"),
-        ("job.failed", "Count: failed", "ValueError: no scales\nIt ran for 0 s."),
+        ("job.succeeded", "Count: done", "It took under a second.\n12 counted"),
+        ("job.failed", "Count: failed", "ValueError: no scales\nIt ran for under a second."),
         (
             "job.lost",
             "Count: lost",
@@ -237,7 +237,7 @@ def test_pages_hold_every_job_once_newest_first(alice, bob, django_assert_num_qu
     assert [item["state"] for item in jobs.page(alice, state="failed").items] == []
 
 
-def test_the_dashboard_shows_own_jobs_in_full_and_those_of_others_in_short(alice, bob):
+def test_the_dashboard_shows_own_jobs_in_full_and_those_of_others_in_short(alice, bob, admin):
     own, other = started(alice), started(bob)
     ended(bob, State.FAILED)
     shown = jobs.running(alice, 10)
@@ -245,6 +245,7 @@ def test_the_dashboard_shows_own_jobs_in_full_and_those_of_others_in_short(alice
     assert shown[0] == jobs.item(Job.objects.get(pk=own.pk))
     assert set(shown[1]) == {"id", "state", "kind", "owner", "done", "total"}
     assert jobs.running(alice, 1) == shown[:1]
+    assert [one.get("title") for one in jobs.running(admin, 10)] == ["Count", "Count"]
     assert jobs.live_count(alice) == 1
 
 

@@ -133,6 +133,14 @@ def test_a_job_has_a_page_without_javascript(as_alice, alice):
     assert f"/jobs/{job.pk}/cancel/" in said
 
 
+def test_of_nothing_no_share_is_done(as_alice, alice):
+    job = started(alice, done=0, total=0)
+    for address in ("/jobs/", f"/jobs/{job.pk}/", "/"):
+        said = text(as_alice, address)
+        assert "0 of 0" not in said
+        assert "100 %" not in said
+
+
 def test_numbers_of_a_bar_are_no_words_in_any_language(as_alice, alice):
     job = started(alice, done=1250, total=100000)
     said = text(as_alice, f"/jobs/{job.pk}/", headers={"Accept-Language": "ko"})

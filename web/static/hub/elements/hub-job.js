@@ -281,7 +281,7 @@ class HubJob extends HTMLElement {
     say(this, "figures", figures(job));
     say(this, "note", job.note);
     this.#tick();
-    const isCounted = job.state === "started" && job.total !== null;
+    const isCounted = job.state === "started" && job.total > 0;
     setTitle(isCounted ? `${percent(job)} % · ${job.title}` : job.title);
   }
 
