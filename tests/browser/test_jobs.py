@@ -269,10 +269,10 @@ def test_superusers_see_when_jobs_of_others_will_end(page_for: PageFor, aside: A
     row = page.locator(f".run[data-id='{job}']")
     expect(row).to_contain_text("Count of bob")
     expect(row).to_contain_text("50 % · about 10 min left")
-    expect(row).to_contain_text(theirs.context.user.first_name)  # type: ignore[attr-defined]
     aside(move, job, 60)
     expect(row).to_contain_text("60 %")
     expect(row).to_contain_text("Count of bob")
+    expect(row).to_contain_text(theirs.context.user.first_name)  # type: ignore[attr-defined]
 
 
 def half_done(job_id: str) -> None:
