@@ -9,9 +9,10 @@ from django.contrib.auth.models import User
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
+from django.utils import translation
 from ninja.security.base import AuthBase
 
-from accounts import authenticate
+from accounts import authenticate, profiles
 from accounts.authenticate import Credential
 from accounts.errors import ApiError
 
@@ -48,6 +49,8 @@ class Authenticated(AuthBase):
         if found is None:
             raise ApiError(401, "Sign in, or send an API key.")
         credential, request.user = found
+        if language := profiles.language(request.user):
+            translation.activate(language)  # as on the pages: it beats the browser's
         if credential.session_key is not None and request.method not in _SAFE:
             _refuse_other_sites(request)
         if not self.scopes & credential.scopes:

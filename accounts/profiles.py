@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
+from django.utils import timezone
 
 from accounts.models import Profile
 
@@ -21,6 +25,20 @@ def of(user: User) -> Profile:
         return user.hub_profile
     except Profile.DoesNotExist:
         return Profile.objects.get_or_create(user=user)[0]
+
+
+def language(user: User) -> str:
+    """The one the person chose, if the hub speaks it; else empty."""
+    chosen = of(user).language
+    return chosen if chosen in dict(settings.LANGUAGES) else ""
+
+
+def zone(user: User) -> tzinfo:
+    """The time zone the person chose; the hub's own when there is none, or none any more of that name."""
+    try:
+        return ZoneInfo(of(user).time_zone)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        return timezone.get_default_timezone()
 
 
 def display_name(user: User) -> str:

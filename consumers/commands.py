@@ -139,7 +139,7 @@ def _store(room_id: int, who: Credential, client_id: uuid.UUID, body: str) -> di
     """Database work: post, or find what was posted already."""
     throttle.limit(who, messages.POSTS, messages.POSTS_PER_MINUTE)
     user = _person(who)
-    with translation.override(profiles.of(user).language or settings.LANGUAGE_CODE):
+    with translation.override(profiles.language(user) or settings.LANGUAGE_CODE):
         message, _is_new = messages.post(user, room_id, client_id, body)
     return messages.item(message)
 

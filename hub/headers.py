@@ -27,18 +27,21 @@ def policy() -> str:
     )
 
 
-def guard(get_response: GetResponse) -> GetResponse:
-    csp = policy()
+def protect(response: HttpResponseBase) -> None:
+    """What every answer carries, unless it says otherwise itself."""
+    response.headers.setdefault("Content-Security-Policy", policy())
+    response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+    response.headers.setdefault(
+        "Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+    )
 
+
+def guard(get_response: GetResponse) -> GetResponse:
     def middleware(request: HttpRequest) -> HttpResponseBase:
         if settings.HUB_PROXY:
             _believe_the_proxy(request)
         response = get_response(request)
-        response.headers.setdefault("Content-Security-Policy", csp)
-        response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
-        response.headers.setdefault(
-            "Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
-        )
+        protect(response)
         return response
 
     return middleware

@@ -21,14 +21,12 @@ import gc
 import logging
 import os
 import sys
-from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from typing import Any, Final
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
 
-import orjson
 from django.conf import settings
 from django.db import DatabaseError
 from django.http import parse_cookie
@@ -48,7 +46,7 @@ from consumers import database, switchboard
 from consumers.outbox import EXTENSION, Flow
 from consumers.protocol import MAX_FRAME, Close
 from events import epoch
-from hub import bodies
+from hub import bodies, refusal
 # isort: on
 
 logger = logging.getLogger(__name__)
@@ -59,8 +57,6 @@ MOST_DROPPED: Final = 64 * 1024 * 1024
 """Bytes of a body over the limit that are read, so that the client hears why, before its connection is cut."""
 MOST_LARGE: Final = 8
 """Bodies over Django's limit that are under way at once, each in files of up to three times its size."""
-LARGE_AGAIN: Final = 5
-"""Seconds after which the next one may be tried."""
 FAREWELL: Final = 2.0
 """Seconds for the sockets to take their closing frame when the server stops."""
 
@@ -118,16 +114,6 @@ class HubWebSocket(WebSocketProtocol):  # type: ignore[misc]
             super().serverClose(code)
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """Why a body is not kept."""
-
-    status: int
-    code: str
-    detail: str
-    retry_after: int | None = None
-
-
 class HubRequest(WebRequest):  # type: ignore[misc]
     """A request whose body is bounded; what is refused is read and dropped, so that the client hears why.
 
@@ -140,7 +126,7 @@ class HubRequest(WebRequest):  # type: ignore[misc]
     content: Any
     received = 0
     limit = 0
-    refusal: Refusal | None = None
+    refused: refusal.Refusal | None = None
     flow: RequestFlow | None = None
     _asking: asyncio.Task[None] | None = None
     _under_way: set[HubRequest] = set()
@@ -156,15 +142,15 @@ class HubRequest(WebRequest):  # type: ignore[misc]
         self.limit = bodies.limit(method.decode("latin-1"), path.decode("latin-1"), kind, ordinary)
         super().gotLength(length if length is None or length <= self.limit else 0)
         if length is not None and length > self.limit:
-            self._refuse(self._too_large())
+            self._refuse(refusal.TooLarge(self.limit))
 
     def handleContentChunk(self, data: bytes) -> None:
         self.received += len(data)
         if self.received > MOST_DROPPED:
             self.channel.transport.abortConnection()
-        elif self.refusal is None and self.received > self.limit:
-            self._refuse(self._too_large())
-        elif self.refusal is None:
+        elif self.refused is None and self.received > self.limit:
+            self._refuse(refusal.TooLarge(self.limit))
+        elif self.refused is None:
             super().handleContentChunk(data)
             if self.received > settings.DATA_UPLOAD_MAX_MEMORY_SIZE and self._asking is None:
                 self._ask_whose()
@@ -173,35 +159,29 @@ class HubRequest(WebRequest):  # type: ignore[misc]
         value = self.getHeader(name)
         return None if value is None else value.decode("latin-1")
 
-    def _too_large(self) -> Refusal:
-        return Refusal(
-            413, "too_large", f"A request may hold {self.limit} bytes; nothing was changed."
-        )
-
-    def _refuse(self, refusal: Refusal) -> None:
-        self.refusal = refusal
+    def _refuse(self, why: refusal.Refusal) -> None:
+        self.refused = why
         self._under_way.discard(self)
         self.content.close()
         self.content = BytesIO()
 
     def _ask_whose(self) -> None:
         if len(self._under_way) >= MOST_LARGE:
-            detail = "Too many large files are on their way; nothing was changed."
-            self._refuse(Refusal(503, "unavailable", detail, LARGE_AGAIN))
+            self._refuse(refusal.TooMany())
             return
         self._under_way.add(self)
         self.channel._networkProducer.pauseProducing()
         self._asking = asyncio.ensure_future(self._let_through())
 
     async def _let_through(self) -> None:
-        refusal = await self._whose()
+        refused = await self._whose()
         if self.channel is None:
             return  # gone, or answered: all of it had been read before
-        if refusal is not None and not self.channel._handlingRequest:
-            self._refuse(refusal)
+        if refused is not None and not self.channel._handlingRequest:
+            self._refuse(refused)
         self.channel._networkProducer.resumeProducing()
 
-    async def _whose(self) -> Refusal | None:
+    async def _whose(self) -> refusal.Refusal | None:
         """None: a person's. What else they may is the application's to say."""
         session = parse_cookie(self._header(b"cookie") or "").get(settings.SESSION_COOKIE_NAME)
         key = self._header(b"authorization")
@@ -211,25 +191,25 @@ class HubRequest(WebRequest):  # type: ignore[misc]
         except authenticate.InvalidKey:
             pass
         except DatabaseError:
-            detail = "The database does not answer. Nothing was changed."
-            return Refusal(503, "unavailable", detail, LARGE_AGAIN)
-        return Refusal(401, "unauthorized", "Sign in, or send an API key.")
+            return refusal.DatabaseAway()
+        return refusal.NobodyKnown()
 
     def process(self) -> Any:
-        if self.refusal is None:
+        if self.refused is None:
             if self.received and self._header(b"content-length") is None:
                 # It came in chunks; Django reads no form of which it is not told how long it is.
                 self.requestHeaders.setRawHeaders(b"content-length", [b"%d" % self.received])
             return super().process()
-        self.setResponseCode(self.refusal.status)
-        self.setHeader(b"content-type", b"application/json")
-        self.setHeader(b"connection", b"close")
-        if self.refusal.status == 401:
-            self.setHeader(b"www-authenticate", b'Bearer realm="hub"')
-        if self.refusal.retry_after is not None:
-            self.setHeader(b"retry-after", b"%d" % self.refusal.retry_after)
-        error = {"code": self.refusal.code, "detail": self.refusal.detail}
-        self.write(orjson.dumps({"error": error}))
+        path = self.path.decode("latin-1")
+        sent = {
+            name.decode("latin-1").lower(): values[-1].decode("latin-1")
+            for name, values in self.requestHeaders.getAllRawHeaders()
+        }
+        answer = refusal.response(self.refused, path, sent)
+        self.setResponseCode(answer.status_code)
+        for name, value in answer.headers.items():
+            self.setHeader(name.encode("latin-1"), value.encode("latin-1"))
+        self.write(answer.content)
         self.finish()
         return None
 

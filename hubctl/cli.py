@@ -346,7 +346,12 @@ def _add_jobs(verbs: argparse._SubParsersAction[_Parser]) -> None:
 
     start = _verb(more, "start", "start a task", "")
     start.add_argument("task", metavar="TASK", help="like staff.import")
-    start.add_argument("arguments", metavar="NAME=VALUE", nargs="*", help="NAME=@PATH is a file")
+    start.add_argument(
+        "arguments",
+        metavar="NAME=VALUE",
+        nargs="*",
+        help="NAME=@PATH is a file; true or false for a box to tick; NAME=A NAME=B for two choices",
+    )
     start.add_argument("--key", help="the same key again starts nothing")
     start.add_argument("--json", action="store_true", help="as a JSON object")
     start.set_defaults(

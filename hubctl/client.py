@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, BinaryIO, Final, Self
 
 import httpx
@@ -44,10 +45,16 @@ class Hub:
         headers = {"Content-Type": "text/plain; charset=utf-8"}
         return self._ask("POST", path, content=text.encode(), headers=headers)
 
-    def post_files(
-        self, path: str, fields: Mapping[str, str], files: Mapping[str, tuple[str, BinaryIO]]
-    ) -> dict[str, Any]:
-        return self._ask("POST", path, data=fields, files=files)
+    def post_form(self, path: str, fields: Iterable[tuple[str, str | BinaryIO]]) -> dict[str, Any]:
+        """As `multipart/form-data`: texts, and open files under their own names."""
+        parts = [
+            # An argument of the command line may hold bytes that are no text.
+            (name, (None, value.encode("utf-8", "replace")))
+            if isinstance(value, str)
+            else (name, (Path(value.name).name, value))
+            for name, value in fields
+        ]
+        return self._ask("POST", path, files=parts)
 
     def patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         return self._send("PATCH", path, body)
@@ -77,7 +84,6 @@ class Hub:
         self._http.close()
 
     def _send(self, method: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        # An argument of the command line may hold bytes that are no text.
         encoded = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         headers = {"Content-Type": "application/json"}
         return self._ask(method, path, content=encoded, headers=headers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -13,6 +14,8 @@ from hubctl.terminal import local_time, out, out_json, printable
 
 OVER: Final = frozenset({"succeeded", "failed", "cancelled", "lost"})
 PAGE_MOST: Final = 100
+_OWN: Final = frozenset({"task", "key"})
+"""Fields of the form that start a job and are no arguments."""
 _WAIT: Final = 5
 """Seconds that a follower waits for news at most, before it looks by itself."""
 
@@ -94,15 +97,13 @@ def retry(hub: Hub, job_id: str) -> int:
 
 
 def start(hub: Hub, task: str, arguments: list[str], key: str | None, *, as_json: bool) -> int:
-    """`name=value` is a field of the task's form, `name=@path` a file of it."""
-    texts, paths = _arguments(arguments)
-    body: dict[str, Any] = {"task": task} | ({"key": key} if key else {})
-    if not paths:
-        job = hub.post("/jobs", {**body, "args": texts})
-    else:
-        with ExitStack() as files:
-            opened = {name: (path.name, _open(files, path)) for name, path in paths.items()}
-            job = hub.post_files("/jobs", {**body, **texts}, opened)
+    """`name=value` is a field of the task's form, `name=@path` a file of it; a name may come more than once.
+
+    It goes as a form, for the hub alone knows what a value is: a text, a number, a box to tick, one of several choices.
+    """
+    own = [("task", task), *([("key", key)] if key else [])]
+    with ExitStack() as files:
+        job = hub.post_form("/jobs", [*own, *_arguments(arguments, files)])
     if as_json:
         out_json(job)
     else:
@@ -139,18 +140,14 @@ def _is_stopping(job: dict[str, Any]) -> bool:
     return bool(job["cancel_requested"]) and job["state"] not in OVER
 
 
-def _arguments(given: list[str]) -> tuple[dict[str, str], dict[str, Path]]:
-    texts: dict[str, str] = {}
-    paths: dict[str, Path] = {}
+def _arguments(given: list[str], files: ExitStack) -> Iterator[tuple[str, str | BinaryIO]]:
     for one in given:
         name, separator, value = one.partition("=")
         if not (name and separator):
             raise Unusable(f"{one} is no argument: write name=value, or name=@path for a file")
-        if value.startswith("@"):
-            paths[name] = Path(value[1:])
-        else:
-            texts[name] = value
-    return texts, paths
+        if name in _OWN:
+            raise Unusable(f"no argument can be called {name}")
+        yield name, _open(files, Path(value[1:])) if value.startswith("@") else value
 
 
 def _open(files: ExitStack, path: Path) -> BinaryIO:

@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from hubctl.client import Hub
@@ -39,6 +39,8 @@ PAUSE_MOST: Final = 10.0
 """Seconds between two attempts while the hub is away; it begins with about half a second and doubles."""
 WITHIN_LEAST: Final = 2.0
 """Seconds that the hub is given to hear the result, as long as nothing speaks against it."""
+LATE: Final = 5.0
+"""Seconds after its start at which the hub hears of a command so late that it can't tell how long it ran."""
 FILED_MOST: Final = 100
 """Jobs that one run may become: each is one time that the hub has given it up."""
 UNRECORDED: Final = "The command runs on, unrecorded."
@@ -47,8 +49,9 @@ UNRECORDED: Final = "The command runs on, unrecorded."
 @dataclass(frozen=True)
 class Result:
     ok: bool
-    summary: str
-    error: str
+    summary: str = ""
+    error: str = ""
+    took: str = ""
 
 
 class Reporter:
@@ -71,6 +74,8 @@ class Reporter:
         self._trouble: Away | None = None
         self._failures = 0
         self._filed = 0
+        self._is_late = False
+        self._began = time.monotonic()
         self._not_before = 0.0  # monotonic, as are all below
         self._not_before_log = 0.0
         self._posted_at = 0.0
@@ -162,6 +167,7 @@ class Reporter:
 
     def _register(self) -> None:
         self._take(self._hub.post("/jobs/external", self._new))
+        self._is_late = time.monotonic() - self._began > LATE
         self._posted_at = float(
             "-inf"
         )  # a beat at once: with a key that was used the answer was that of then
@@ -194,6 +200,13 @@ class Reporter:
         result = self._result
         if result is None:
             return
+        if self._is_late and result.took:
+            said = f"Ran for {result.took}, of which the hub heard late\n"
+            result = replace(
+                result,
+                summary=result.summary and said + result.summary,
+                error=result.error and said + result.error,
+            )
         if self._finish(result) == "lost":
             self._file_anew()
         else:
@@ -206,7 +219,7 @@ class Reporter:
 
     def _learn_the_end(self) -> None:
         """The hub takes nothing more for this job. How it ended is answered to whoever ends it once more."""
-        state = self._finish(Result(ok=False, summary="", error=""))
+        state = self._finish(Result(ok=False))
         if state == "lost":
             self._file_anew()
         else:

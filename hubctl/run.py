@@ -68,7 +68,7 @@ def run(wanted: Run) -> int:
         warn(error)
         if reporter:
             reporter.start()
-            _report(reporter, Result(ok=False, summary="", error=str(error)), wanted.report_for)
+            _report(reporter, Result(ok=False, error=str(error)), wanted.report_for)
         return error.exit_code
     finally:
         if ear:
@@ -79,14 +79,13 @@ def result_of(ended: Ended) -> Result:
     took = duration(ended.seconds)
     words = f": {ended.last_words}" if ended.last_words else ""
     if ended.stopped:
-        return Result(ok=False, summary="", error=f"Stopped after {took}, cancelled from the hub")
+        return Result(ok=False, error="Stopped, cancelled from the hub", took=took)
     if ended.signal:
         name = signal.Signals(ended.signal).name
-        return Result(ok=False, summary="", error=f"Killed by {name} after {took}{words}")
+        return Result(ok=False, error=f"Killed by {name}{words}", took=took)
     if ended.exit_code:
-        error = f"Exit code {ended.exit_code} after {took}{words}"
-        return Result(ok=False, summary="", error=error)
-    return Result(ok=True, summary=f"Exit code 0 after {took}", error="")
+        return Result(ok=False, error=f"Exit code {ended.exit_code}{words}", took=took)
+    return Result(ok=True, summary="Exit code 0", took=took)
 
 
 def duration(seconds: float) -> str:

@@ -428,17 +428,14 @@ def _call(request: HttpRequest) -> _Call:
 
 def _start(user: User, call: _Call) -> tuple[int, Any]:
     prepared = _prepared(user, call)
-    started: list[Job] = []
 
     def make() -> tuple[int, Any]:
-        started.append(prepared.start(user))
-        return 201, jobs.item(started[0])
+        return 201, jobs.item(prepared.start(user))
 
     try:
         return idempotency.once(user.pk, "jobs", call.new.key, make)
     finally:
-        if not started:
-            prepared.drop()  # another call with this key was first
+        prepared.drop()  # another call with this key was first, or starting failed
 
 
 def _prepared(user: User, call: _Call) -> Prepared:

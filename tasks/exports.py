@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, time, tzinfo
+from datetime import date, datetime, time
 from typing import Final, TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from celery import shared_task
 from django.contrib.auth.models import User
 from django.db.models import Model, QuerySet
-from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -79,12 +77,5 @@ def since_day(rows: QuerySet[M], day: str | None, owner: User) -> QuerySet[M]:
     """From the beginning of that day on the owner's clock."""
     if not day:
         return rows
-    midnight = datetime.combine(date.fromisoformat(day), time(), _zone(owner))
+    midnight = datetime.combine(date.fromisoformat(day), time(), profiles.zone(owner))
     return rows.filter(created_at__gte=midnight)
-
-
-def _zone(owner: User) -> tzinfo:
-    try:
-        return ZoneInfo(profiles.of(owner).time_zone)
-    except (ZoneInfoNotFoundError, ValueError):  # none chosen, or none any more
-        return timezone.get_default_timezone()

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Any, Final
 
 from django.contrib.auth import get_user_model
@@ -19,15 +19,15 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Count, F, Q, QuerySet
-from django.db.models.functions import Greatest, TruncHour
-from django.utils import timezone
+from django.db.models.functions import Greatest, TruncMinute
+from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
 from accounts import profiles
 from accounts.audience import Pair
 from events import log as events_log
 from events import publish_many, topics, whisper
-from tasks import files, notices
+from tasks import files, notices, sentences, titles
 from tasks.errors import NoSuchJob, NotPossible
 from tasks.models import (
     ERROR_MAX,
@@ -47,6 +47,7 @@ from tasks.models import (
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 PAGE: Final = 25
 PAGE_MAX: Final = 100
+_HOUR: Final = timedelta(hours=1)
 PRUNED_AT_ONCE: Final = 5000
 LEGAL: Final[Mapping[State, frozenset[State]]] = {
     State.QUEUED: frozenset({State.STARTED, State.CANCELLED, State.FAILED}),
@@ -69,8 +70,8 @@ class Page:
 def create(
     *,
     kind: str,
-    title: str,
     owner: User | None,
+    title: str = "",
     message: str = "",
     queue: str = "",
     due_at: datetime | None = None,
@@ -83,7 +84,7 @@ def create(
         job = Job.objects.create(
             id=job_id or uuid.uuid4(),
             kind=kind,
-            title=clean(title, TITLE_MAX) or kind[:TITLE_MAX],
+            title=clean(title, TITLE_MAX),
             owner=owner,
             message=message,
             queue=queue,
@@ -302,8 +303,10 @@ def _move(
 
 
 def _tell(job: Job) -> None:
+    """One text for all who read the event: it is in the language of the owner, who has it in the own topic."""
     kind = f"job.{job.state}"
-    full = item(job)
+    with translation.override(notices.language_of(job.owner)):
+        full = item(job)
     to = [topics.job(job.pk)] + ([topics.user(job.owner_id)] if job.owner_id else [])
     publish_many([*((topic, kind, full) for topic in to), (topics.DASHBOARD, kind, _short(full))])
 
@@ -365,7 +368,7 @@ def page(
 
 
 def item(job: Job) -> dict[str, Any]:
-    """A job as the API and its events have it."""
+    """A job as the API and its events have it, in the present language."""
     return items([job])[0]
 
 
@@ -382,7 +385,7 @@ def items(jobs: Sequence[Job]) -> list[dict[str, Any]]:
         {
             "id": str(job.pk),
             "kind": job.kind,
-            "title": job.title,
+            "title": titles.of(job),
             "state": str(job.state),
             "owner": owners.get(job.owner_id) if job.owner_id else None,
             "done": job.done,
@@ -393,7 +396,7 @@ def items(jobs: Sequence[Job]) -> list[dict[str, Any]]:
             "started_at": _time(job.started_at),
             "finished_at": _time(job.finished_at),
             "summary": job.summary,
-            "error": job.error,
+            "error": sentences.translated(job.error),
             "files": made[job.pk],
             "url": f"/jobs/{job.pk}/",
             "cancel_requested": job.cancel_requested_at is not None,
@@ -409,7 +412,7 @@ def file_item(one: File) -> dict[str, Any]:
         "name": one.name,
         "type": one.type,
         "size": one.size,
-        "url": f"/jobs/{one.job_id}/files/{one.pk}/",
+        "url": f"/api/v1/jobs/{one.job_id}/files/{one.pk}",
         "at": _time(one.created_at),
         "expires_at": _time(one.expires_at),
     }
@@ -448,50 +451,48 @@ def attempts(job: Job) -> list[dict[str, Any]]:
             "done": one.done,
             "total": one.total,
             "summary": one.summary,
-            "error": one.error,
+            "error": sentences.translated(one.error),
         }
         for one in Attempt.objects.filter(job=job).order_by("-number")
     ]
 
 
 def running(user: User, limit: int) -> list[dict[str, Any]]:
-    """What waits or runs, this person's own in full and first, those of others in short."""
+    """What waits or runs, this person's own in full and first, those of others in short, but to superusers in full."""
     live = Job.objects.select_related("owner__hub_profile").filter(finished_at=None)
     own = list(live.filter(owner=user).order_by("-created_at", "-id")[:limit])
     rest = limit - len(own)
-    others = live.exclude(pk__in=[job.pk for job in own]).exclude(owner=user)
-    found = list(others.order_by("-created_at", "-id")[:rest]) if rest > 0 else []
-    return [*items(own), *map(_short, items(found))]
+    of_others = live.exclude(pk__in=[job.pk for job in own]).exclude(owner=user)
+    others = items(list(of_others.order_by("-created_at", "-id")[:rest]) if rest > 0 else [])
+    return [*items(own), *(others if user.is_superuser else map(_short, others))]
 
 
 def today(zone: tzinfo) -> list[dict[str, Any]]:
-    """Attempts that ended today, by hour of that zone: `{at, succeeded, failed, cancelled, lost}`, oldest first."""
-    midnight = timezone.localtime(timezone=zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    ended = Attempt.objects.filter(finished_at__gte=midnight).order_by()
+    """Attempts that ended today: `{at, succeeded, failed, cancelled, lost}` for every hour of that zone's day, oldest first.
+
+    The day on which the clock is changed has 23 hours, or 25.
+    """
+    midnight, tomorrow = _day(zone)
+    ended = Attempt.objects.filter(finished_at__gte=midnight, finished_at__lt=tomorrow).order_by()
+    # By minutes, for no database tells the two hours apart that bear one name when the clock goes back.
     counted = (
-        ended.annotate(hour=TruncHour("finished_at", tzinfo=zone))
-        .values("hour", "state")
+        ended.annotate(minute=TruncMinute("finished_at", tzinfo=UTC))
+        .values("minute", "state")
         .annotate(count=Count("pk"))
     )
-    hours: dict[datetime, dict[str, int]] = defaultdict(dict)
+    hours = [dict.fromkeys(map(str, TERMINAL), 0) for _ in range(-((midnight - tomorrow) // _HOUR))]
     for row in counted:
-        hours[row["hour"]][row["state"]] = row["count"]
+        hours[(row["minute"] - midnight) // _HOUR][row["state"]] += row["count"]
     return [
-        {
-            "at": events_log.rfc3339(hour),
-            **{str(state): hours.get(hour, {}).get(state, 0) for state in TERMINAL},
-        }
-        for hour in _hours_since(midnight)
+        {"at": events_log.rfc3339(midnight + at * _HOUR), **hour} for at, hour in enumerate(hours)
     ]
 
 
-def _hours_since(midnight: datetime) -> Iterable[datetime]:
-    """By the clock on the wall: the day on which it is changed has 23 or 25."""
-    at = midnight.astimezone(timezone.get_default_timezone())
-    now = timezone.now()
-    while at <= now:
-        yield at.astimezone(midnight.tzinfo)
-        at += timedelta(hours=1)
+def _day(zone: tzinfo) -> tuple[datetime, datetime]:
+    """Today's midnight there, and tomorrow's."""
+    date = timezone.localtime(timezone=zone).date()
+    first, after = (datetime.combine(day, time(), zone) for day in (date, date + timedelta(days=1)))
+    return first.astimezone(UTC), after.astimezone(UTC)
 
 
 def outage() -> datetime | None:

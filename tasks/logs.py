@@ -23,6 +23,8 @@ SIZE_MAX: Final = 10 * 1024 * 1024
 """Characters of a job's whole log. Then one last line says that the rest is not kept."""
 CUT: Final = "… the log is full (10 MiB); what follows is not kept"
 CHUNK_LINES: Final = 1000
+CHUNKS: Final = 20
+"""Of a log in memory at once."""
 WHISPERED: Final = MAX_DATA
 """Bytes of a whisper's data, as JSON, that may bring its lines along; who is told of more reads it."""
 PAGE: Final = 1000
@@ -102,9 +104,12 @@ def tail(job: Job, lines: int = PAGE) -> list[dict[str, Any]]:
 
 
 def whole(job: Job) -> Iterator[str]:
-    """The log as text, line by line."""
-    for _, _, text in _from(job, 1):
-        yield text + "\n"
+    """The log as text, a piece in memory at a time; between two nothing is held open, however slow the reader."""
+    chunks = LogChunk.objects.filter(job=job).order_by("first")
+    last = 0
+    while some := list(chunks.filter(first__gt=last)[:CHUNKS]):
+        yield "".join(f"{chunk.text}\n" for chunk in some)
+        last = some[-1].first
 
 
 def _from(job: Job, start: int) -> Iterator[tuple[LogChunk, int, str]]:

@@ -39,6 +39,7 @@ class Job(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(max_length=200)
     title = models.CharField(max_length=TITLE_MAX)
+    """Empty: it is called as its kind is, in everybody's own language (`tasks.titles`)."""
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="hub_jobs"
@@ -101,7 +102,7 @@ class Job(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.title
+        return self.title or self.kind
 
 
 class Attempt(models.Model):

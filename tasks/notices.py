@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import uuid
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
@@ -16,8 +18,10 @@ from django.utils.translation import gettext as _
 from accounts import profiles
 from notifications import notify
 from notifications.models import BODY_MAX, TITLE_MAX, Level
+from tasks import durations, sentences, titles
 from tasks.models import Job, Outage, State
 
+_KEY: Final = re.compile(r"job\.(?P<job>[0-9a-f-]{36})\.(?P<attempt>\d+)\.[a-z]+")
 _LEVELS: Final = {
     State.SUCCEEDED: Level.SUCCESS,
     State.FAILED: Level.ERROR,
@@ -42,8 +46,23 @@ def tell(job: Job) -> None:
                 url=f"/jobs/{job.pk}/",
                 level=_LEVELS[State(job.state)],
                 actor=job.cancelled_by if job.state == State.CANCELLED else None,
-                key=f"job.{job.pk}.{job.attempt}.{job.state}",
+                key=_key(job),
             )
+
+
+def outdated(keys: Iterable[str]) -> set[str]:
+    """Of the keys of notifications, those about an attempt after which the job was tried again."""
+    tried = {key: found for key in keys if (found := _KEY.fullmatch(key))}
+    present = dict(
+        Job.objects.filter(pk__in={found["job"] for found in tried.values()})
+        .order_by()
+        .values_list("pk", "attempt")
+    )
+    return {
+        key
+        for key, found in tried.items()
+        if int(found["attempt"]) < present.get(uuid.UUID(found["job"]), 0)
+    }
 
 
 def tell_of_outage(outage: Outage) -> None:
@@ -70,28 +89,25 @@ def tell_of_outage(outage: Outage) -> None:
 
 
 def duration(began: datetime | None, ended: datetime | None) -> str:
-    """ "4 s", "3 min 12 s", "2 h 5 min"; nothing when it never began."""
+    """Nothing when it never began."""
     if began is None or ended is None:
         return ""
-    seconds = max(round((ended - began).total_seconds()), 0)
-    if seconds < 60:
-        return _("%(seconds)d s") % {"seconds": seconds}
-    minutes, seconds = divmod(seconds, 60)
-    if minutes < 60:
-        return _("%(minutes)d min %(seconds)d s") % {"minutes": minutes, "seconds": seconds}
-    hours, minutes = divmod(minutes, 60)
-    return _("%(hours)d h %(minutes)d min") % {"hours": hours, "minutes": minutes}
+    return durations.in_words((ended - began).total_seconds())
+
+
+def _key(job: Job) -> str:
+    return f"job.{job.pk}.{job.attempt}.{job.state}"
 
 
 def _text(job: Job) -> tuple[str, str]:
     took = duration(job.started_at, job.finished_at)
-    name = {"title": job.title}
+    name = {"title": titles.of(job)}
     match job.state:
         case State.SUCCEEDED:
             said = [_("It took %(time)s.") % {"time": took}, job.summary]
             return _("%(title)s: done") % name, "\n".join(filter(None, said))
         case State.FAILED:
-            last = job.error.strip().rpartition("\n")[2]
+            last = sentences.translated(job.error).strip().rpartition("\n")[2]
             said = [last, _("It ran for %(time)s.") % {"time": took} if took else ""]
             return _("%(title)s: failed") % name, "\n".join(filter(None, said))
         case State.CANCELLED:
@@ -102,9 +118,8 @@ def _text(job: Job) -> tuple[str, str]:
 
 
 def language_of(user: User | None) -> str:
-    if user is None:
-        return settings.LANGUAGE_CODE
-    return profiles.of(user).language or settings.LANGUAGE_CODE
+    chosen = "" if user is None else profiles.language(user)
+    return chosen or settings.LANGUAGE_CODE
 
 
 def _by_language(people: Iterable[User]) -> dict[str, list[int]]:

@@ -12,12 +12,11 @@ import redis
 from celery import current_app
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Count, Q, QuerySet
-from django.utils import timezone, translation
-from django.utils.translation import gettext as _
+from django.utils import timezone
 from kombu.exceptions import OperationalError as KombuError
 from kombu.utils.json import dumps, loads
 
-from tasks import jobs, notices
+from tasks import jobs, sentences
 from tasks.models import EXTERNAL, Job, State
 
 logger = logging.getLogger(__name__)
@@ -85,9 +84,7 @@ def _send(job_id: uuid.UUID) -> bool:
     task: Any = current_app.tasks.get(job.kind)
     if not hasattr(task, "send"):
         logger.error("job %s: no tracked task is called %s any more", job.pk, job.kind)
-        with translation.override(notices.language_of(job.owner)):
-            why = _("There is no task called %(name)s any more.") % {"name": job.kind}
-        jobs.refuse(job.pk, job.attempt, why)
+        jobs.refuse(job.pk, job.attempt, sentences.NO_TASK % {"name": job.kind})
         return False
     try:
         call = unpack(job)
@@ -106,9 +103,7 @@ def _send(job_id: uuid.UUID) -> bool:
         raise BrokerAway(str(error)) from error
     except Exception as error:
         logger.exception("job %s can't be sent", job.pk)
-        with translation.override(notices.language_of(job.owner)):
-            why = _("The job can't be sent to a worker: %(error)s") % {"error": error}
-        jobs.refuse(job.pk, job.attempt, why)
+        jobs.refuse(job.pk, job.attempt, sentences.NOT_SENT % {"error": error})
         return False
     sent = _waiting().filter(pk=job_id, attempt=job.attempt)
     sent.update(sent_at=timezone.now(), queue=name)

@@ -66,7 +66,7 @@ class Run:
         self._note = ""
         self._said: list[str] = []
         self._said_size = 0
-        self._is_told = self._is_stored = True
+        self._is_told = self._is_listed = self._is_stored = True
         self._lock = threading.Lock()
         self._log_lock = threading.Lock()
         self._stopped = threading.Event()
@@ -93,7 +93,7 @@ class Run:
                 self._total = _storable(total)
             if note:
                 self._note = jobs.clean(note, NOTE_MAX)
-            self._is_told = self._is_stored = False
+            self._is_told = self._is_listed = self._is_stored = False
         self.stop_if_asked()
 
     def stop_if_asked(self) -> None:
@@ -152,7 +152,14 @@ class Run:
 
     def _accompany(self) -> None:
         self._beaten_at = self._looked_at = self._listed_at = time.monotonic()
-        steps = (self._whisper, self._beat, self._store_log, self._look, self._stop_hard)
+        steps = (
+            self._tell,
+            self._list,
+            self._beat,
+            self._store_log,
+            self._look,
+            self._stop_hard,
+        )
         try:
             while not self._stopped.wait(TICK):
                 for step in steps:
@@ -170,17 +177,22 @@ class Run:
         finally:
             connections.close_all()
 
-    def _whisper(self) -> None:
+    def _tell(self) -> None:
         if self._is_told:
             return
         self._is_told = True
-        now, place = time.monotonic(), self._place()
+        place = self._place()
         _note_told(self.job, place["done"])
         whisper(topics.job(self.job.pk), "job.progress", {**jobs.way(self.job), **place})
-        if now - self._listed_at >= LOOK:
-            self._listed_at = now
-            short = {**self._short, "done": place["done"], "total": place["total"]}
-            whisper(topics.DASHBOARD, "job.progress", short)
+
+    def _list(self) -> None:
+        now = time.monotonic()
+        if self._is_listed or now - self._listed_at < LOOK:
+            return
+        self._is_listed, self._listed_at = True, now
+        place = self._place()
+        short = {**self._short, "done": place["done"], "total": place["total"]}
+        whisper(topics.DASHBOARD, "job.progress", short)
 
     def _beat(self) -> None:
         now = time.monotonic()

@@ -12,6 +12,7 @@ from typing import Final
 
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from accounts.staff import COLUMNS
 from tasks import files
@@ -138,5 +139,9 @@ def _record(line: int, last: int, columns: list[str], cells: list[str]) -> Recor
     named = dict(zip(columns, cells, strict=False))
     if len(cells) == len(columns):
         return Record(line, last, named)
-    text = _("it has %(cells)d cells, the first line %(columns)d.")
+    text = ngettext(
+        "it has %(cells)d cell, the first line %(columns)d.",
+        "it has %(cells)d cells, the first line %(columns)d.",
+        len(cells),
+    )
     return Record(line, last, named, text % {"cells": len(cells), "columns": len(columns)})

@@ -54,7 +54,9 @@ def import_staff(file: int, dry_run: bool = False, invite: bool = False) -> str:
     work = _Import(None if job is None else job.owner, dry_run, invite)
     try:
         total = sum(1 for _record in staff_file.records(_lines(file)))
-        running.log(_("%(count)s rows.") % {"count": _number(total)})
+        running.log(
+            ngettext("%(count)s row.", "%(count)s rows.", total) % {"count": _number(total)}
+        )
         if dry_run:
             running.log(_("Dry run: nothing is written."))
         running.progress(0, total)

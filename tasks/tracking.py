@@ -24,9 +24,8 @@ from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.utils import timezone, translation
 from django.utils.functional import Promise
-from django.utils.translation import gettext as _
 
-from tasks import files, jobs, notices, queue
+from tasks import files, jobs, notices, queue, sentences, titles
 from tasks.errors import Cancelled, Failed, InvalidArguments, NotStartable
 from tasks.models import ERROR_MAX, Job, State
 from tasks.running import LEASE, Run, current
@@ -84,6 +83,7 @@ def tracked(
             instance.__class__ = type(
                 kind.__name__, (Tracked, kind), {"__module__": kind.__module__}
             )
+        titles.name_kind(made.name, title or made.name)
         _definitions[made.name] = Definition(
             made.name, title or made.name, description, form, permission, private
         )
@@ -117,7 +117,11 @@ class Tracked(Task):  # type: ignore[type-arg]
         eta: datetime | None = None,
         **options: Any,
     ) -> AsyncResult[Any]:
-        """As Celery's, and tracked; nobody owns the job. What is due later waits in its row, not at the broker."""
+        """As Celery's, and tracked; nobody owns the job. What is due later waits in its row, not at the broker.
+
+        An `eta` without a time zone is in Django's.
+        """
+        eta = _aware(eta)
         if countdown is not None:
             eta = timezone.now() + timedelta(seconds=countdown)
         options = _kept(options)
@@ -136,6 +140,7 @@ class Tracked(Task):  # type: ignore[type-arg]
         **options: Any,
     ) -> Any:
         """As Celery's: the job goes on as a new attempt, of which nobody is told before the last has failed."""
+        eta = _aware(eta)
         if self._header(queue.JOB) is None:
             return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
         if eta is None:
@@ -177,7 +182,7 @@ class Tracked(Task):  # type: ignore[type-arg]
         run = Run(job)
         try:
             if not may_run(job):
-                raise Failed(_("Whoever started this job may no longer do so."))
+                raise Failed(sentences.NOT_ALLOWED)
             with run, translation.override(notices.language_of(job.owner)):
                 result = self.run(*args, **kwargs)
         except Cancelled:
@@ -226,7 +231,7 @@ class Prepared:
         return job
 
     def drop(self) -> None:
-        """It is not going to be started: forget the uploads."""
+        """Forget the uploads that no job has taken."""
         files.drop(self.uploads)
 
 
@@ -247,12 +252,6 @@ def startable_named(user: User, name: str) -> Definition:
 def kinds() -> list[str]:
     """The names of all tracked tasks."""
     return list(_definitions)
-
-
-def title_of(kind: str) -> str:
-    """What a kind of job is called, in the present language; its own name when it has no other."""
-    found = _definitions.get(kind)
-    return kind if found is None else str(found.title)
 
 
 def form_of(definition: Definition, user: User, *args: Any, **kwargs: Any) -> forms.Form:
@@ -282,17 +281,21 @@ def prepare(
 
 
 def prepared(definition: Definition, form: forms.Form) -> Prepared:
-    """The call that a valid form stands for."""
+    """The call that a valid form stands for. Of one that can't be made no upload is left behind."""
     kwargs: dict[str, Any] = {}
     stored: list[int] = []
-    for name, value in form.cleaned_data.items():
-        if isinstance(value, UploadedFile):
-            kept = files.store(
-                value.name or name, value.content_type or "", value.chunks(files.PIECE)
-            )
-            stored.append(kept.pk)
-            value = kept.pk
-        kwargs[name] = _plain(value)
+    try:
+        for name, value in form.cleaned_data.items():
+            if isinstance(value, UploadedFile):
+                kept = files.store(
+                    value.name or name, value.content_type or "", value.chunks(files.PIECE)
+                )
+                stored.append(kept.pk)
+                value = kept.pk
+            kwargs[name] = _plain(value)
+    except BaseException:
+        files.drop(stored)
+        raise
     return Prepared(definition, kwargs, tuple(stored))
 
 
@@ -337,10 +340,9 @@ def _queue(
     by_hand: bool = False,
 ) -> Job:
     queue.check(task, args, kwargs)
-    with transaction.atomic(), translation.override(notices.language_of(owner)):
+    with transaction.atomic():
         job = jobs.create(
             kind=task.name,
-            title=str(_definitions[task.name].title),
             owner=owner,
             message=queue.pack(args, kwargs, options),
             queue=queue.name_of(task, args, kwargs, options),
@@ -365,6 +367,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, QuerySet):
         return list(value.values_list("pk", flat=True))
     return json.loads(json.dumps(value, cls=DjangoJSONEncoder))
+
+
+def _aware(at: datetime | None) -> datetime | None:
+    return timezone.make_aware(at) if at is not None and timezone.is_naive(at) else at
 
 
 def _summary(result: Any) -> str:

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import zoneinfo
 from collections.abc import Sequence
-from datetime import tzinfo
 from typing import Any, Final
 
 from django.contrib.auth.models import User
-from django.utils import timezone
 
 from accounts import audience, profiles
 from events import log, presence, topics
 from notifications import activity, announcements, inbox
 from notifications.models import Notification
-from tasks import jobs
+from tasks import jobs, notices
 from tasks.models import LIVE
 from web import context, my_rooms
 
 ANNOUNCEMENTS: Final = 5
-NEEDS_ME: Final = 8
+NEEDS_ME: Final = 20
 ACTIVITY: Final = 40
 RUNNING: Final = 20
 TROUBLE: Final = ("job.failed", "job.lost")
 """Kinds of notifications that stand before all others."""
+_LOOKED_THROUGH: Final = 100  # jobs that went wrong, some of which have gone on since
 _TRIES: Final = 3  # to count between two equal cursors while events stream in
 
 
 def snapshot(user: User) -> dict[str, Any]:
     """Snapshot + the events above its cursor = a fresh snapshot; people come and go by whispers."""
     names = audience.default_topics(user.pk)
-    zone = _zone(user)
+    zone = profiles.zone(user)
     heard = my_rooms.heard(user)
     for _ in range(_TRIES):
         cursor = log.cursor([*names, *heard])
@@ -58,20 +56,13 @@ def snapshot(user: User) -> dict[str, Any]:
     }
 
 
-def _zone(user: User) -> tzinfo:
-    """Whoever asks, page or API: the day is the person's."""
-    try:
-        return zoneinfo.ZoneInfo(profiles.of(user).time_zone)
-    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
-        return timezone.get_default_timezone()
-
-
 def needs_me(user: User) -> list[dict[str, Any]]:
-    """The newest unread, jobs of mine that went wrong before all others."""
-    newest = inbox.page(user, "unread", NEEDS_ME).notifications
-    wrong = Notification.objects.filter(recipient=user, read_at=None, kind__in=TROUBLE)
-    first = list(wrong.order_by("-pk")[:NEEDS_ME])
-    others = [note for note in newest if note.kind not in TROUBLE]
+    """The newest unread, jobs of mine that went wrong before all others, unless they were tried again since."""
+    unread = Notification.objects.filter(recipient=user, read_at=None)
+    wrong = list(unread.filter(kind__in=TROUBLE).order_by("-pk")[:_LOOKED_THROUGH])
+    outdated = notices.outdated(note.key for note in wrong if note.key)
+    first = [note for note in wrong if note.key not in outdated]
+    others = unread.exclude(kind__in=TROUBLE).order_by("-pk")[:NEEDS_ME]
     return inbox.items([*first, *others][:NEEDS_ME])
 
 

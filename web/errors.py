@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
+from django.template.defaultfilters import floatformat
 from django.template.loader import render_to_string
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 
 from accounts.throttle import TooFast
@@ -17,13 +21,22 @@ RETRY_AFTER: Final = 10  # seconds a client waits when we can't know better
 _TOO_LARGE = (RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent)
 
 
-def page(request: HttpRequest, status: int, *, retry_after: int | None = None) -> HttpResponse:
-    """The page for 400, 403, 404, 413, 429, 500 or 503."""
-    title, safe, action = _words()[status]
+def page(
+    request: HttpRequest, status: int, *, safe: str = "", retry_after: int | None = None
+) -> HttpResponse:
+    """The page for 400, 403, 404, 413, 429, 500 or 503; `safe` says more exactly what happened."""
+    title, usual, action = _words()[status]
     back = request.get_full_path() if status in {429, 500, 503} and request.method == "GET" else ""
     text = render_to_string(
         "web/error.html",
-        {"status": status, "title": title, "safe": safe, "action": action, "back": back},
+        {
+            "status": status,
+            "title": title,
+            "safe": safe or usual,
+            "action": action,
+            "back": back,
+            "form": _came_from(request) if status == 413 else "",
+        },
     )
     response = HttpResponse(text, status=status)
     response["Cache-Control"] = "no-store"
@@ -32,7 +45,20 @@ def page(request: HttpRequest, status: int, *, retry_after: int | None = None) -
     return response
 
 
+def too_large(request: HttpRequest, most: int) -> HttpResponse:
+    """413 that says how many bytes are taken."""
+    size = floatformat(most / 2**20, -1)
+    return page(
+        request,
+        413,
+        safe=_("Nothing was stored. What you send here may have at most %(size)s MiB.")
+        % {"size": size},
+    )
+
+
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if isinstance(exception, RequestDataTooBig):
+        return too_large(request, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
     return page(request, 413 if isinstance(exception, _TOO_LARGE) else 400)
 
 
@@ -64,6 +90,14 @@ def passing(request: HttpRequest, exception: Exception) -> HttpResponse | None:
     return None
 
 
+def _came_from(request: HttpRequest) -> str:
+    """The page of ours whose form was sent."""
+    referrer = urlsplit(request.META.get("HTTP_REFERER", ""))
+    is_ours = referrer.netloc == request.META.get("HTTP_HOST")
+    safe = is_ours and url_has_allowed_host_and_scheme(referrer.path, allowed_hosts=None)
+    return referrer.path if safe else ""
+
+
 def _words() -> dict[int, tuple[str, str, str]]:
     return {
         400: (
@@ -87,7 +121,7 @@ def _words() -> dict[int, tuple[str, str, str]]:
         413: (
             _("That’s too large"),
             _("Nothing was stored. What you sent is larger than the hub takes at once."),
-            _("Go back, shorten it and send it again."),
+            _("Go back, make it smaller and send it again."),
         ),
         429: (
             _("A little too fast"),

@@ -11,11 +11,12 @@ from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.http import urlencode
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts import idempotency
+from accounts import idempotency, throttle
 from events import log, topics
-from tasks import files, jobs, logs, tracking
+from tasks import api, files, jobs, logs, tracking
 from tasks.errors import NoSuchJob, NotPossible, NotStartable, TooLarge
 from tasks.models import EXTERNAL, LIVE, Job, State
 from web.templatetags.jobs import kind_title
@@ -98,6 +99,11 @@ def job_start(request: HttpRequest, name: str) -> HttpResponse:
     if request.method != "POST":
         return _start(request, task, tracking.form_of(task, user), str(uuid.uuid4()))
     once = str(_uuid(request.POST.get(ONCE)) or uuid.uuid4())
+    if wait := _wait(user):
+        form = tracking.form_of(task, user, initial=request.POST.dict())
+        answer = _start(request, task, form, once, refused=_too_fast(wait))
+        answer.status_code, answer.headers["Retry-After"] = 429, str(wait)
+        return answer
     known = idempotency.stored(user.pk, _ROUTE, once)
     if known is not None:
         return redirect("web:job", known[1]["id"])
@@ -115,23 +121,28 @@ def job_start(request: HttpRequest, name: str) -> HttpResponse:
 @page
 def job_cancel(request: HttpRequest, job_id: uuid.UUID) -> HttpResponse:
     job = _find(request, job_id)
-    refused = ""
-    if request.method == "POST":
+    refused, status = "", 200
+    if request.method == "POST" and (wait := _wait(_me(request))):
+        refused, status = _too_fast(wait), 429
+    elif request.method == "POST":
         try:
             jobs.cancel(job_id, _me(request))
             return redirect("web:job", job_id)
         except NoSuchJob:
             raise Http404 from None
         except NotPossible as error:
-            refused = str(error)
+            refused, status = str(error), 409
     context = {"place": "jobs", "job": jobs.item(job), "refused": refused}
-    return render(request, "web/job_cancel.html", context, status=409 if refused else 200)
+    return render(request, "web/job_cancel.html", context, status=status)
 
 
 @require_POST
 @page
 def job_retry(request: HttpRequest, job_id: uuid.UUID) -> HttpResponse:
     _find(request, job_id)
+    if wait := _wait(_me(request)):
+        messages.error(request, _too_fast(wait))
+        return redirect("web:job", job_id)
     try:
         tracking.retry(job_id)
     except NoSuchJob:
@@ -143,10 +154,11 @@ def job_retry(request: HttpRequest, job_id: uuid.UUID) -> HttpResponse:
 
 @require_safe
 @page
-def job_log(request: HttpRequest, job_id: uuid.UUID) -> HttpResponse:
-    """The whole log, which has an upper bound, as a file."""
+def job_log(request: HttpRequest, job_id: uuid.UUID) -> HttpResponseBase:
+    """The whole log as a file."""
     job = _find(request, job_id)
-    answer = HttpResponse("".join(logs.whole(job)), content_type="text/plain; charset=utf-8")
+    pieces = (piece.encode() for piece in logs.whole(job))
+    answer = files.Download(pieces, content_type="text/plain; charset=utf-8")
     answer.headers["Content-Disposition"] = f'attachment; filename="job-{job.pk}.txt"'
     answer.headers["X-Content-Type-Options"] = "nosniff"
     return answer
@@ -164,12 +176,15 @@ def job_file(request: HttpRequest, job_id: uuid.UUID, file_id: int) -> HttpRespo
         raise Http404 from None
 
 
-def _start(request: HttpRequest, task: tracking.Definition, form: Form, once: str) -> HttpResponse:
+def _start(
+    request: HttpRequest, task: tracking.Definition, form: Form, once: str, refused: str = ""
+) -> HttpResponse:
     context = {
         "place": "jobs",
         "task": task,
         "form": form,
         "once": once,
+        "refused": refused,
         "workers_away": jobs.outage(),
     }
     return render(request, "web/job_start.html", context)
@@ -178,18 +193,29 @@ def _start(request: HttpRequest, task: tracking.Definition, form: Form, once: st
 def _started_once(user: User, task: tracking.Definition, form: Form, once: str) -> str:
     """The job's id: a form that is sent twice at once gets the same one twice."""
     call = tracking.prepared(task, form)
-    started: list[Job] = []
 
     def start() -> tuple[int, Any]:
-        started.append(call.start(user))
-        return 201, {"id": str(started[0].pk)}
+        return 201, {"id": str(call.start(user).pk)}
 
     try:
         _status, made = idempotency.once(user.pk, _ROUTE, once, start)
     finally:
-        if not started:
-            call.drop()
+        call.drop()
     return str(made["id"])
+
+
+def _wait(user: User) -> int:
+    """Seconds until this person may start or steer a job, here as in the API; 0: now."""
+    return throttle.take(f"jobs:user:{user.pk}", api.STEERINGS_PER_MINUTE)
+
+
+def _too_fast(wait: int) -> str:
+    said = ngettext(
+        "That was a lot of jobs in a short time. Nothing was changed; try again in %(seconds)d second.",
+        "That was a lot of jobs in a short time. Nothing was changed; try again in %(seconds)d seconds.",
+        wait,
+    )
+    return said % {"seconds": wait}
 
 
 def _find(request: HttpRequest, job_id: uuid.UUID) -> Job:

@@ -6,7 +6,6 @@ import zoneinfo
 from collections.abc import Callable
 from functools import cache
 
-from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone, translation
@@ -39,9 +38,9 @@ def _follow(request: HttpRequest) -> None:
     if request.path.startswith("/api/") or not request.user.is_authenticated:
         return
     profile = profiles.of(request.user)
-    if profile.language in dict(settings.LANGUAGES):
-        translation.activate(profile.language)
-        request.LANGUAGE_CODE = profile.language
+    if language := profiles.language(request.user):
+        translation.activate(language)
+        request.LANGUAGE_CODE = language
     if profile.time_zone in _time_zones():
         timezone.activate(zoneinfo.ZoneInfo(profile.time_zone))
 

@@ -29,7 +29,7 @@ from tasks import tracking
 from tasks.models import EXTERNAL, TERMINAL
 from web import agents, my_rooms
 from web.context import open_frame
-from web.dashboard import RUNNING, snapshot
+from web.dashboard import NEEDS_ME, RUNNING, snapshot
 from web.forms import AnnouncementForm, ApiKeyForm, PreferencesForm, time_zones
 from web.templatetags.hub import moment
 from web.templatetags.jobs import kind_title
@@ -78,6 +78,7 @@ def _board(request: HttpRequest) -> dict[str, Any]:
         "subjects": activity.subjects(),
         "kinds": {kind: kind_title(kind) for kind in (*tracking.kinds(), EXTERNAL)},
         "most_running": RUNNING,
+        "most_needs": NEEDS_ME,
         "rooms_with_news": my_rooms.with_news(shown["rooms"]),
         "ended_today": [
             (state, state.label, sum(hour[state] for hour in shown["jobs"]["today"]))

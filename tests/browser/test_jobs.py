@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from playwright.sync_api import Locator, Page, expect
 
+from accounts import profiles
 from events import log as events_log
 from events import publish, topics, whisper
 from notifications import notify
 from tasks import jobs, logs
-from tasks.models import Job, State
+from tasks.models import Attempt, Job, State
 from tests.browser.test_pages import new_epoch, violations, wait_until_live
 from tests.live import Aside, LiveServer, live_server, newcomer
 from tests.shop.tasks import broken, stocktake
@@ -187,6 +190,26 @@ def test_a_failure_stands_first_on_the_dashboard_and_leads_to_its_error(
     assert violations(page) == []
 
 
+def test_a_job_that_is_tried_again_leaves_what_needs_me(page_for: PageFor, aside: Aside):
+    page = page_for("alice")
+    page.goto("/")
+    wait_until_live(page)
+    user = page.context.user  # type: ignore[attr-defined]
+    job = aside(by_hand, user, "Recount", "shop.recount")
+    aside(end, job, State.LOST)
+    needs = page.locator("hub-needs li")
+    expect(needs).to_contain_text("Recount: lost")
+    aside(jobs.retry, uuid.UUID(job))
+    expect(needs).to_have_count(0)
+    page.reload()
+    expect(needs).to_have_count(0)
+    aside(jobs.claim, uuid.UUID(job), 2, 3600)
+    wait_until_live(page)
+    aside(end, job, State.FAILED, error="ValueError: no scales")
+    expect(needs).to_contain_text("ValueError: no scales")
+    expect(needs).to_have_count(1)
+
+
 def tell_of_orders(user: Any) -> None:
     for at in range(3):
         notify(to=user, kind="orders.late", title=f"Order {at}")
@@ -234,6 +257,74 @@ def test_the_dashboard_shows_own_jobs_in_full_and_others_in_short(page_for: Page
     for row in (own, short):
         expect(row).to_have_count(0)
     expect(done).not_to_have_text(str(before))
+
+
+def test_superusers_see_when_jobs_of_others_will_end(page_for: PageFor, aside: Aside):
+    theirs = page_for("bob")
+    job = aside(by_hand, theirs.context.user, "Count of bob")  # type: ignore[attr-defined]
+    aside(half_done, job)
+    page = page_for(aside(newcomer, "admin", is_superuser=True))
+    page.goto("/")
+    wait_until_live(page)
+    row = page.locator(f".run[data-id='{job}']")
+    expect(row).to_contain_text("Count of bob")
+    expect(row).to_contain_text("50 % · about 10 min left")
+    aside(move, job, 60)
+    expect(row).to_contain_text("60 %")
+    expect(row).to_contain_text("Count of bob")
+    expect(row).to_contain_text(theirs.context.user.first_name)  # type: ignore[attr-defined]
+
+
+def half_done(job_id: str) -> None:
+    began = timezone.now() - timedelta(minutes=10)
+    Job.objects.filter(pk=job_id).update(started_at=began, done=50, total=100)
+
+
+def test_of_nothing_no_share_is_done(page_for: PageFor, aside: Aside):
+    page = page_for("alice")
+    job = aside(by_hand, page.context.user, "Nothing to do")  # type: ignore[attr-defined]
+    aside(move, job, 0, 0, "looking")
+    page.goto(f"/jobs/{job}/")
+    wait_until_live(page)
+    aside(move, job, 0, 0, "still looking")
+    expect(page.locator("[data-slot=note]")).to_have_text("still looking")
+    expect(page.locator("[data-slot=figures]")).to_have_text("")
+    expect(page).to_have_title(re.compile("^Nothing to do"))
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_an_attempt_is_one_row_on_a_phone(page_for: PageFor, aside: Aside, language: str):
+    page = page_for("alice", viewport={"width": 360, "height": 700})
+    user = page.context.user  # type: ignore[attr-defined]
+    job = aside(twice, user, language)
+    page.goto(f"/jobs/{job}/")
+    wait_until_live(page)
+    expect(page.locator(".attempt [data-slot=took]").last).to_be_visible()
+    rows = page.evaluate(
+        """() => [...document.querySelectorAll('.attempt')].map((row) =>
+          ['.attempt-number', '.state', '[data-slot=took]', 'time'].map((part) => {
+            const { top, bottom } = row.querySelector(part).getBoundingClientRect();
+            return (top + bottom) / 2;
+          }))"""
+    )
+    assert len(rows) == 2
+    for middles in rows:
+        assert max(middles) - min(middles) < 4
+
+
+def twice(owner: Any, language: str) -> str:
+    profile = profiles.of(owner)
+    profile.language = language
+    profile.save()
+    job = by_hand(owner, "Recount", "shop.recount")
+    end(job, State.LOST)
+    jobs.retry(uuid.UUID(job))
+    jobs.claim(uuid.UUID(job), 2, 3600)
+    end(job, State.SUCCEEDED, summary="12,408 counted")
+    ago = timezone.now() - timedelta(days=3)
+    took = ago + timedelta(hours=2, minutes=57)
+    Attempt.objects.filter(job__pk=job).update(queued_at=ago, started_at=ago, finished_at=took)
+    return job
 
 
 def test_at_1440_everything_stands_on_the_dashboard_without_scrolling(

@@ -19,7 +19,7 @@ from django.test.utils import CaptureQueriesContext
 from chat import exports, messages, rooms
 from chat.models import Message, Room
 from events import redis_client
-from tasks import arguments, files, queue, tables, tracking
+from tasks import arguments, files, queue, tables, titles, tracking
 from tasks.errors import InvalidArguments
 from tasks.models import File, Job, State
 
@@ -72,7 +72,11 @@ def test_a_room_as_csv_oldest_first(alice, bob, room):
     messages.edit(alice, room.pk, first.pk, "changed")
     messages.delete(bob, room.pk, third.pk)
     job = run(start(bob, room))
-    assert (job.state, job.summary, job.title) == (State.SUCCEEDED, "3 messages", "Export a room")
+    assert (job.state, job.summary, titles.of(job)) == (
+        State.SUCCEEDED,
+        "3 messages",
+        "Export a room",
+    )
     assert (job.done, job.total) == (3, 3)
     name, kind, text = content(job)
     assert (name, kind) == (f"room-{room.pk}.csv", "text/csv")

@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from tasks import external, jobs
 from tasks.models import Job, State
 from tests.hubctl.running import end, read_until
-from tests.live import newcomer
+from tests.live import live_server, newcomer
 
 
 @pytest.fixture
@@ -88,6 +88,26 @@ def test_starts_a_task_cancels_it_and_starts_it_again(hubctl, person) -> None:
     assert hubctl("jobs", "cancel", str(job.pk)).stdout == b"cancelled\n"
     assert hubctl("jobs", "retry", str(job.pk)).stdout == b"queued, attempt 2\n"
     jobs.cancel(job.pk, person)
+
+
+def test_boxes_and_choices_arrive_as_they_are_meant(hubctl, person) -> None:
+    task = "tests.shop.tasks.stocktake"
+    with live_server("daphne", env={"HUB_APPS": "tests.shop"}) as server:
+        hubctl.url = server.url
+        for given, meant in [
+            (["gently=true", "corners=s", "corners=n"], {"gently": True, "corners": ["s", "n"]}),
+            (["gently=false", "corners=s"], {"gently": False, "corners": ["s"]}),
+            ([], {"gently": False, "corners": []}),
+        ]:
+            done = hubctl("jobs", "start", "--json", task, "shelves=3", "pause=0.5", *given)
+            assert done.returncode == 0, done.stderr
+            job = Job.objects.get(pk=json.loads(done.stdout)["id"])
+            kwargs = json.loads(job.message)["kwargs"]
+            assert kwargs == {"shelves": 3, "pause": 0.5, **meant}
+            jobs.cancel(job.pk, person)
+        wrong = hubctl("jobs", "start", task, "shelves=3", "corners=up")
+        assert (wrong.returncode, b"corners" in wrong.stderr) == (3, True)
+    assert hubctl("jobs", "start", task, "key=x").returncode == 2
 
 
 def test_starts_a_task_with_a_file(hubctl, person, tmp_path) -> None:

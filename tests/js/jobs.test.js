@@ -3,6 +3,7 @@ import { test } from "node:test";
 
 globalThis.document = { body: { dataset: { language: "en", timeZone: "UTC" } } };
 
+const { Day } = await import("../../web/static/hub/day.js");
 const { LogBook } = await import("../../web/static/hub/logbook.js");
 const { Pace } = await import("../../web/static/hub/pace.js");
 const { duration, left, number, rate, size } = await import("../../web/static/hub/when.js");
@@ -288,4 +289,37 @@ test("a fetch that fails is tried again by the clock, and never where the log is
   log.learn(20);
   await settle();
   assert.equal(asked, 3);
+});
+
+// The hours of a day.
+
+function dayOf(first, length) {
+  const begin = Date.parse(first);
+  const at = (place) => new Date(begin + place * 3_600_000).toISOString();
+  return new Day(Array.from({ length }, (_, place) => ({ at: at(place), failed: 0, lost: 0 })));
+}
+
+for (const [first, length, last] of [
+  ["2026-03-28T23:00:00Z", 23, "2026-03-29T21:59:59Z"],
+  ["2026-10-24T22:00:00Z", 25, "2026-10-25T22:59:59Z"],
+  ["2026-11-21T15:00:00Z", 24, "2026-11-22T14:59:59Z"],
+]) {
+  test(`a day of ${length} hours counts all of them and nothing of the next day`, () => {
+    const day = dayOf(first, length);
+    const end = Date.parse(last);
+    day.at(end).failed += 1;
+    assert.equal(day.hours[length - 1].failed, 1);
+    assert.equal(day.at(Date.parse(first) - 1), undefined);
+    assert.equal(day.at(end + 1000), undefined);
+    assert.equal(day.turn(end), false);
+    assert.equal(day.turn(end + 1000), true);
+    assert.equal(day.begins(0), end + 1000);
+    assert.deepEqual(day.hours, Array(24).fill({ failed: 0, lost: 0 }));
+  });
+}
+
+test("who slept over days wakes up in the right one", () => {
+  const day = dayOf("2026-11-21T15:00:00Z", 24);
+  assert.equal(day.turn(Date.parse("2026-11-25T03:00:00Z")), true);
+  assert.equal(day.begins(0), Date.parse("2026-11-24T15:00:00Z"));
 });

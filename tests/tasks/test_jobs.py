@@ -116,8 +116,8 @@ def test_success_failure_and_loss_are_told_once_with_what_matters(alice):
     assert jobs.give_up(job.pk, 1, State.LOST) is not None
     assert jobs.give_up(job.pk, 1, State.LOST) is None
     assert told(alice) == [
-        ("job.succeeded", "Count: done", "It took 0 s.\n12 counted"),
-        ("job.failed", "Count: failed", "ValueError: no scales\nIt ran for 0 s."),
+        ("job.succeeded", "Count: done", "It took under a second.\n12 counted"),
+        ("job.failed", "Count: failed", "ValueError: no scales\nIt ran for under a second."),
         (
             "job.lost",
             "Count: lost",
@@ -237,7 +237,7 @@ def test_pages_hold_every_job_once_newest_first(alice, bob, django_assert_num_qu
     assert [item["state"] for item in jobs.page(alice, state="failed").items] == []
 
 
-def test_the_dashboard_shows_own_jobs_in_full_and_those_of_others_in_short(alice, bob):
+def test_the_dashboard_shows_own_jobs_in_full_and_those_of_others_in_short(alice, bob, admin):
     own, other = started(alice), started(bob)
     ended(bob, State.FAILED)
     shown = jobs.running(alice, 10)
@@ -245,29 +245,73 @@ def test_the_dashboard_shows_own_jobs_in_full_and_those_of_others_in_short(alice
     assert shown[0] == jobs.item(Job.objects.get(pk=own.pk))
     assert set(shown[1]) == {"id", "state", "kind", "owner", "done", "total"}
     assert jobs.running(alice, 1) == shown[:1]
+    assert [one.get("title") for one in jobs.running(admin, 10)] == ["Count", "Count"]
 
 
-def test_today_counts_every_attempt_that_ended_by_hour_of_the_wall_clock(alice):
-    zone = ZoneInfo("Asia/Seoul")
-    ended(alice, State.SUCCEEDED)
-    old = ended(alice, State.FAILED)
-    midnight = timezone.localtime(timezone=zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    Attempt.objects.filter(job=old).update(finished_at=midnight - timedelta(seconds=1))
-    hours = jobs.today(zone)
-    assert hours[0]["at"] == log.rfc3339(midnight)
-    assert [sum(hour[str(state)] for hour in hours) for state in ("succeeded", "failed")] == [1, 0]
-    assert hours[-1]["succeeded"] == 1 or len(hours) > 1  # the hour may just have turned
+def ended_at(owner: User, *times: datetime) -> None:
+    for at in times:
+        job = ended(owner, State.SUCCEEDED)
+        Attempt.objects.filter(job=job).update(finished_at=at)
 
 
-@pytest.mark.parametrize(("month", "day", "hours"), [(3, 29, 23), (10, 25, 25), (11, 22, 24)])
-def test_a_day_on_which_the_clock_is_changed_has_another_hour_or_one_less(
-    month, day, hours, monkeypatch
+def test_today_counts_every_attempt_by_the_hour_of_the_wall_clock_in_which_it_ended(
+    alice, monkeypatch
 ):
-    zone = ZoneInfo("Europe/Berlin")
-    midnight = datetime(2026, month, day, tzinfo=zone)
-    last = midnight.replace(hour=23, minute=59).astimezone(UTC)
-    monkeypatch.setattr(timezone, "now", lambda: last)
-    assert len(list(jobs._hours_since(midnight))) == hours
+    zone = ZoneInfo("Asia/Kathmandu")  # 5:45 ahead
+    midnight = datetime(2026, 11, 22, tzinfo=zone)
+    ended_at(
+        alice,
+        midnight - timedelta(microseconds=1),
+        midnight,
+        midnight + timedelta(minutes=59, seconds=59),
+        midnight + timedelta(hours=1),
+        midnight + timedelta(hours=23, minutes=59),
+        midnight + timedelta(hours=24),
+    )
+    again = ended(alice, State.FAILED)
+    Attempt.objects.filter(job=again).update(finished_at=midnight + timedelta(hours=2))
+    jobs.retry(again.pk)
+    monkeypatch.setattr(timezone, "now", lambda: midnight + timedelta(hours=3))
+    hours = jobs.today(zone)
+    assert [hour["at"] for hour in hours[:2]] == [
+        "2026-11-21T18:15:00.000000Z",
+        "2026-11-21T19:15:00.000000Z",
+    ]
+    assert len(hours) == 24
+    assert {at: hour["succeeded"] for at, hour in enumerate(hours) if hour["succeeded"]} == {
+        0: 2,
+        1: 1,
+        23: 1,
+    }
+    assert [at for at, hour in enumerate(hours) if hour["failed"]] == [2]
+    assert sum(hour["cancelled"] + hour["lost"] for hour in hours) == 0
+
+
+@pytest.mark.parametrize(
+    ("zone", "month", "day", "ends", "count", "places"),
+    [
+        # The clock is put forward at two: an hour later it is four.
+        ("Europe/Berlin", 3, 29, ("00:30", "01:30", "21:59"), 23, {1: 1, 2: 1, 22: 1}),
+        # Put back at three: there are two hours from two to three.
+        ("Europe/Berlin", 10, 25, ("23:30-1", "00:30", "01:30", "22:59"), 25, {1: 1, 2: 1, 3: 1, 24: 1}),
+        # There is no midnight: the day begins at one.
+        ("Africa/Cairo", 4, 24, ("22:00-1", "20:59"), 23, {0: 1, 22: 1}),
+        # Midnight comes twice; the day began with the first.
+        ("America/Havana", 11, 1, ("04:30", "05:30"), 25, {0: 1, 1: 1}),
+    ],
+)  # fmt: skip
+def test_a_day_on_which_the_clock_is_changed_has_another_hour_or_one_less(
+    alice, monkeypatch, zone, month, day, ends, count, places
+):
+    for end in ends:
+        hour, minute = map(int, end[:5].split(":"))
+        at = datetime(2026, month, day, hour, minute, tzinfo=UTC)
+        ended_at(alice, at - timedelta(days=end.endswith("-1")))
+    late = datetime(2026, month, day, 20, tzinfo=UTC)
+    monkeypatch.setattr(timezone, "now", lambda: late)
+    hours = jobs.today(ZoneInfo(zone))
+    assert len(hours) == count
+    assert {at: hour["succeeded"] for at, hour in enumerate(hours) if hour["succeeded"]} == places
 
 
 def test_the_largest_job_fits_one_event(alice):

@@ -304,3 +304,8 @@ def _after(calls: int, happens: Any) -> Any:
 
 def _crash() -> None:
     raise RuntimeError("the machine is gone")
+
+
+def test_a_row_of_one_cell_has_one_cell():
+    [record] = staff_file.records(iter(["username,name\n", "erin\n"]))
+    assert record.error == "it has 1 cell, the first line 2."

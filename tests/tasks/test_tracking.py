@@ -4,11 +4,13 @@ import contextlib
 import uuid
 from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import redis
 from celery import current_app
 from celery.app import routes
+from celery.exceptions import Retry
 from django.contrib.auth.models import Permission, User
 from django.db import transaction
 from django.utils import timezone
@@ -16,7 +18,7 @@ from kombu import Queue
 
 from events import redis_client
 from notifications.models import Notification
-from tasks import jobs, log, progress, queue, track, tracking
+from tasks import jobs, log, progress, queue, titles, track, tracking
 from tasks.errors import Cancelled, InvalidArguments, NotPossible, NotStartable
 from tasks.models import Attempt, Job, State
 from tasks.running import Run
@@ -56,13 +58,25 @@ def run(job: Job, attempt: int | None = None) -> Job:
     return job
 
 
+def test_an_eta_without_a_time_zone_is_in_djangos(monkeypatch):
+    tomorrow = timezone.now() + timedelta(days=1)
+    with timezone.override(ZoneInfo("Asia/Seoul")):
+        naive = timezone.make_naive(tomorrow)
+        result = shop.stocktake.apply_async(kwargs={"shelves": 1}, eta=naive)
+        monkeypatch.setattr(tracking.Tracked, "_header", lambda *_: "as in a run")
+        with pytest.raises(Retry) as again:
+            shop.stocktake.retry(eta=naive)
+    assert Job.objects.get(pk=result.id).due_at == tomorrow
+    assert again.value.when == tomorrow
+
+
 def test_a_start_is_a_row_in_the_transaction_and_a_message_after_it(alice):
     with transaction.atomic():
         job = shop.stocktake.start(owner=alice, shelves=3)
         assert waiting() == 0
     assert waiting() == 1
     job.refresh_from_db()
-    assert (job.state, job.owner, job.title) == (State.QUEUED, alice, "Stocktake")
+    assert (job.state, job.owner, titles.of(job)) == (State.QUEUED, alice, "Stocktake")
     assert job.sent_at is not None
 
 

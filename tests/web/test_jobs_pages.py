@@ -7,9 +7,10 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
+from accounts.models import Answer
 from notifications.models import Notification
-from tasks import files, jobs, logs, queue, tracking
-from tasks.errors import NoSuchJob
+from tasks import api, files, jobs, logs, queue, tracking
+from tasks.errors import NoSuchJob, TooLarge
 from tasks.models import File, Job, Outage, State
 from tests.shop.tasks import stocktake
 
@@ -133,6 +134,14 @@ def test_a_job_has_a_page_without_javascript(as_alice, alice):
     assert f"/jobs/{job.pk}/cancel/" in said
 
 
+def test_of_nothing_no_share_is_done(as_alice, alice):
+    job = started(alice, done=0, total=0)
+    for address in ("/jobs/", f"/jobs/{job.pk}/", "/"):
+        said = text(as_alice, address)
+        assert "0 of 0" not in said
+        assert "100 %" not in said
+
+
 def test_numbers_of_a_bar_are_no_words_in_any_language(as_alice, alice):
     job = started(alice, done=1250, total=100000)
     said = text(as_alice, f"/jobs/{job.pk}/", headers={"Accept-Language": "ko"})
@@ -148,11 +157,16 @@ def test_of_a_long_log_the_page_brings_the_end(as_alice, alice):
     assert ">line 900<" not in said
 
 
-def test_the_whole_log_is_a_download(as_alice, alice):
+def test_the_whole_log_is_a_download_that_comes_in_pieces(as_alice, alice, monkeypatch):
     job = started(alice)
     logs.append(job.pk, 1, "\n".join(f"줄 {at}" for at in range(1, 1201)))
+    for at in range(1201, 1206):
+        logs.append(job.pk, 1, f"줄 {at}")
+    monkeypatch.setattr(logs, "CHUNKS", 2)
     answer = as_alice.get(f"/jobs/{job.pk}/log.txt")
-    assert answer.content.decode() == "".join(f"줄 {at}\n" for at in range(1, 1201))
+    pieces = list(answer.streaming_content)
+    assert len(pieces) == 4
+    assert b"".join(pieces).decode() == "".join(f"줄 {at}\n" for at in range(1, 1206))
     assert answer["Content-Disposition"].startswith("attachment")
     assert answer["Content-Type"].startswith("text/plain")
 
@@ -250,7 +264,9 @@ def test_a_result_file_is_listed_and_downloaded(as_alice, alice):
     job = started(alice)
     with files.result(job, "보고서.csv", "text/csv") as out:
         out.write("name\n김서연\n")
-    assert "보고서.csv" in text(as_alice, f"/jobs/{job.pk}/")
+    page = text(as_alice, f"/jobs/{job.pk}/")
+    assert "보고서.csv" in page
+    assert f'href="/jobs/{job.pk}/files/{out.file.pk}/"' in page
     answer = as_alice.get(f"/jobs/{job.pk}/files/{out.file.pk}/")
     assert b"".join(answer).decode() == "name\n김서연\n"
     assert answer["Content-Disposition"].startswith("attachment")
@@ -296,6 +312,52 @@ def test_the_key_of_a_form_is_its_senders_own(as_alice, as_admin):
 @pytest.mark.parametrize("once", ["", "x", "\x00"])
 def test_a_form_without_its_key_still_starts(as_alice, once):
     assert as_alice.post(START, {"shelves": "3", "hub-once": once}).status_code == 302
+
+
+def test_who_starts_and_steers_too_fast_is_told_when_to_go_on(as_alice, alice, monkeypatch):
+    failed, running = ended(alice, State.FAILED), started(alice)
+    monkeypatch.setattr(api, "STEERINGS_PER_MINUTE", 1)
+    assert as_alice.post(START, {"shelves": "3"}).status_code == 302
+    before = Job.objects.count()
+    refused = as_alice.post(START, {"shelves": "4"})
+    assert (refused.status_code, Job.objects.count()) == (429, before)
+    assert 0 < int(refused["Retry-After"]) <= 60
+    said = refused.content.decode()
+    assert "Nothing was changed; try again in" in said
+    assert 'value="4"' in said
+    cancel = as_alice.post(f"/jobs/{running.pk}/cancel/")
+    assert (cancel.status_code, "try again in" in cancel.content.decode()) == (429, True)
+    again = as_alice.post(f"/jobs/{failed.pk}/retry/", follow=True)
+    assert "try again in" in again.content.decode()
+    states = dict(Job.objects.values_list("pk", "state"))
+    assert (states[running.pk], states[failed.pk]) == (State.STARTED, State.FAILED)
+    api_too = as_alice.post(
+        f"/api/v1/jobs/{failed.pk}/retry", headers={"Origin": "http://testserver"}
+    )
+    assert api_too.status_code == 429
+
+
+def test_an_upload_of_a_start_that_fails_is_not_left_behind(as_admin, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise TooLarge("no more")
+
+    save: Any = Answer.save
+
+    def refuse_later(answer: Answer, **options: Any) -> None:
+        """When the job is there, and the answer is to be kept."""
+        refuse() if "update_fields" in options else save(answer, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking, "_plain", refuse)
+        assert as_admin.post(IMPORT, {"file": staff_csv()}).status_code == 200
+    assert (Job.objects.count(), File.objects.count()) == (0, 0)
+    as_admin.raise_request_exception = False
+    with monkeypatch.context() as patch:
+        patch.setattr(Answer, "save", refuse_later)
+        as_admin.post(IMPORT, {"file": staff_csv()})
+    assert (Job.objects.count(), File.objects.count()) == (0, 0)
+    as_admin.post(IMPORT, {"file": staff_csv()})
+    assert (Job.objects.count(), File.objects.count()) == (1, 1)
 
 
 def test_errors_stand_at_their_fields_and_nothing_starts(as_alice):
@@ -370,5 +432,5 @@ def test_a_list_costs_few_queries_however_long(as_alice, alice, django_assert_ma
 
 def test_a_started_job_is_the_task_that_was_asked_for(alice):
     job = stocktake.start(owner=alice, shelves=2)
-    assert tracking.title_of(job.kind) == "Stocktake"
+    assert jobs.item(job)["title"] == "Stocktake"
     assert File.objects.count() == 0

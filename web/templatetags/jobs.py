@@ -8,8 +8,8 @@ from typing import Any, Final
 from django import template
 from django.utils.translation import gettext as _
 
+from tasks import durations, titles
 from tasks.models import EXTERNAL, State
-from tasks.tracking import title_of
 from web.templatetags.hub import moment
 
 register = template.Library()
@@ -25,36 +25,25 @@ def state_word(state: str) -> str:
 @register.filter
 def kind_title(kind: str) -> str:
     """What a kind of job is called; nobody knows more of a script outside."""
-    return _("Outside script") if kind == EXTERNAL else title_of(kind)
+    return _("Outside script") if kind == EXTERNAL else titles.of_kind(kind)
 
 
 @register.filter
 def took(job: Mapping[str, Any]) -> str:
     """How long it ran; nothing when it never began or has not ended."""
     began, ended = moment(job["started_at"]), moment(job["finished_at"])
-    return "" if began is None or ended is None else duration((ended - began).total_seconds())
-
-
-def duration(seconds: float) -> str:
-    """ "3 min 12 s": two units at most."""
-    s = int(max(seconds, 0))
-    m, h, d = s // 60, s // 3600, s // 86400
-    if s < 1:
-        return _("under a second")
-    if m < 1:
-        return _("%(s)d s") % {"s": s}
-    if h < 1:
-        return (_("%(m)d min %(s)d s") if s % 60 else _("%(m)d min")) % {"m": m, "s": s % 60}
-    if d < 1:
-        return (_("%(h)d h %(m)d min") if m % 60 else _("%(h)d h")) % {"h": h, "m": m % 60}
-    return (_("%(d)d d %(h)d h") if h % 24 else _("%(d)d d")) % {"d": d, "h": h % 24}
+    return (
+        ""
+        if began is None or ended is None
+        else durations.in_words((ended - began).total_seconds())
+    )
 
 
 @register.filter
 def figures(job: Mapping[str, Any]) -> str:
-    """How far it is: "12,408 of 100,000 · 12 %", or "12,408" where nobody knows the total."""
+    """How far it is: "12,408 of 100,000 · 12 %", or "12,408" where nobody knows the total; nothing of nothing."""
     done, total = job["done"], job["total"]
-    if total is None:
+    if not total:
         return number(done) if done else ""
     return _("%(done)s of %(total)s · %(percent)d %%") % {
         "done": number(done),

@@ -38,12 +38,12 @@ export function percent({ done, total }) {
   return total > 0 ? Math.min(100, Math.floor((100 * done) / total)) : 100;
 }
 
-export const percentText = (job) => (job.total === null ? "" : `${percent(job)} %`);
+export const percentText = (job) => (job.total ? `${percent(job)} %` : "");
 
-/** "12,408 of 100,000 · 12 %", or "12,408" where nobody knows the total. */
+/** "12,408 of 100,000 · 12 %", or "12,408" where nobody knows the total; nothing of nothing. */
 export function figures(job) {
   const { done, total } = job;
-  if (total === null) return done ? number(done) : "";
+  if (!total) return done ? number(done) : "";
   return fillIn(gettext("%(done)s of %(total)s · %(percent)s %"), {
     done: number(done),
     total: number(total),

@@ -97,7 +97,7 @@ class HubJob extends HTMLElement {
 
   #happened(job) {
     if (job.attempt !== this.#job.attempt || job.state !== this.#job.state) this.#pace = new Pace();
-    this.#job = job;
+    this.#job = { ...job, title: this.#job.title }; // an event is in the language of the job's owner
     const { attempt: number, state, queued_at, started_at, finished_at } = job;
     const { done, total, summary, error } = job;
     const tried = {
@@ -116,6 +116,7 @@ class HubJob extends HTMLElement {
     this.#show();
     if (job.log_lines > 0) show(this, "log-part", true);
     if (!isLive(job.state)) this.#log().learn(job.log_lines ?? 0);
+    if (job.error && String(job.owner?.id) !== document.body.dataset.user) this.#refresh();
   }
 
   #moved({ attempt, done, total, note, cancel_requested }) {
@@ -246,7 +247,7 @@ class HubJob extends HTMLElement {
     const rows = files.map((file) => {
       const row = copy(template);
       row.dataset.id = file.id;
-      slot(row, "link").href = file.url;
+      slot(row, "link").href = `/jobs/${this.dataset.id}/files/${file.id}/`;
       setText(row, "name", file.name);
       setText(row, "size", size(file.size));
       setTime(row.querySelector(".file-until"), file.expires_at);
@@ -280,7 +281,7 @@ class HubJob extends HTMLElement {
     say(this, "figures", figures(job));
     say(this, "note", job.note);
     this.#tick();
-    const isCounted = job.state === "started" && job.total !== null;
+    const isCounted = job.state === "started" && job.total > 0;
     setTitle(isCounted ? `${percent(job)} % · ${job.title}` : job.title);
   }
 

@@ -41,10 +41,6 @@ class HubLog extends HTMLElement {
     this.#timer = undefined;
   }
 
-  get isEmpty() {
-    return this.#book.head === 0;
-  }
-
   /** A whisper `job.log`. */
   hear(said) {
     this.#show("append", this.#book.hear(said, this.#isFollowing));
@@ -55,11 +51,6 @@ class HubLog extends HTMLElement {
   learn(head) {
     this.#book.learn(head);
     this.#catchUp();
-  }
-
-  /** It has just come into sight. */
-  look() {
-    if (this.#isFollowing) this.#toEnd();
   }
 
   #catchUp() {

@@ -1,10 +1,10 @@
 import { get, send } from "../api.js";
 import { hub } from "../client.js";
 import { copy, glow, safeLink, setLevel, setText, setTime, slot } from "../dom.js";
+import { isJobEvent } from "../jobview.js";
 import { onSnapshot } from "../snapshot.js";
 import { sayError } from "./hub-toasts.js";
 
-const MOST = 8;
 const TROUBLE = new Set(["job.failed", "job.lost"]); // stand before all others, and lead to the job
 const PAUSE = 300; // ms between two fetches of what moves up
 
@@ -18,8 +18,10 @@ class HubNeeds extends HTMLElement {
   connectedCallback() {
     this.#unread = Number(document.body.dataset.unread);
     this.#offs = [
-      hub.on("event", ({ type, data }) => {
+      hub.on("event", ({ topic, type, data }) => {
         if (type.startsWith("notification.")) this.#happened(type, data);
+        else if (isJobEvent(type) && topic === `user.${document.body.dataset.user}`)
+          this.#goneOn(data);
       }),
       onSnapshot(({ needs_me, unread }) => this.#showAll(needs_me, unread)),
     ];
@@ -54,7 +56,16 @@ class HubNeeds extends HTMLElement {
       this.#drop((id) => gone.includes(id));
     }
     this.#showRest();
-    if (this.#rows().length < Math.min(MOST, this.#unread)) this.#refill();
+    if (this.#rows().length < Math.min(this.#most(), this.#unread)) this.#refill();
+  }
+
+  /** The job was tried again: how it went before is no trouble any more. Its end brings a notification of its own. */
+  #goneOn({ url }) {
+    this.#news += 1;
+    for (const row of this.#rows())
+      if (TROUBLE.has(row.dataset.kind) && slot(row, "link").getAttribute("href") === url)
+        row.remove();
+    this.#showRest();
   }
 
   /** One at a time, however many are read at once. */
@@ -73,6 +84,10 @@ class HubNeeds extends HTMLElement {
       // The next event, or the snapshot after a reset, tries again.
     }
     this.#refilling = false;
+  }
+
+  #most() {
+    return Number(this.dataset.most);
   }
 
   #rows() {
@@ -103,7 +118,7 @@ class HubNeeds extends HTMLElement {
     const after = this.#rows().find((other) => isBefore(item, other.dataset));
     this.querySelector("ol").insertBefore(row, after ?? null);
     if (isNew) glow(row);
-    for (const extra of this.#rows().slice(MOST)) extra.remove();
+    for (const extra of this.#rows().slice(this.#most())) extra.remove();
   }
 
   #drop(is) {

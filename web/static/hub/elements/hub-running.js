@@ -69,12 +69,10 @@ class HubRunning extends HTMLElement {
 
   #happened({ topic, type, data }) {
     if (!isJobEvent(type)) return;
-    const me = Number(document.body.dataset.user);
-    const isOwn = data.owner?.id === me;
-    if (topic !== (isOwn ? `user.${me}` : "group.dashboard")) return;
+    if (topic !== (isOwn(data) ? `user.${document.body.dataset.user}` : "group.dashboard")) return;
     this.#news += 1;
     const wasFull = this.#jobs.size >= this.#most();
-    if (isLive(data.state)) this.#upsert(data, isOwn);
+    if (isLive(data.state)) this.#upsert(data);
     else if (this.#jobs.delete(data.id)) {
       this.#row(data.id)?.remove();
       if (wasFull) this.#refill(); // there may be more than are shown
@@ -82,23 +80,15 @@ class HubRunning extends HTMLElement {
     this.#count();
   }
 
-  #upsert(job, isOwn) {
-    const known = this.#jobs.get(job.id);
+  #upsert(news) {
+    const known = this.#jobs.get(news.id);
+    const job = { ...known?.job, ...news }; // of others' jobs an event tells less than the list did
     if (known && known.job.state === job.state && known.job.attempt === job.attempt)
       known.job = job;
     else if (known) this.#jobs.set(job.id, { job, pace: paceOf(job) });
     else {
       const shown = [...this.#jobs];
-      const place = isOwn
-        ? 0
-        : shown.filter(
-            ([
-              ,
-              {
-                job: { title },
-              },
-            ]) => title,
-          ).length;
+      const place = isOwn(job) ? 0 : shown.filter(([, entry]) => isOwn(entry.job)).length;
       this.#jobs = new Map(shown.toSpliced(place, 0, [job.id, { job, pace: paceOf(job) }]));
     }
     for (const id of [...this.#jobs.keys()].slice(this.#most())) {
@@ -175,14 +165,14 @@ class HubRunning extends HTMLElement {
 
   #fill(row, job) {
     row.dataset.id = job.id;
-    row.toggleAttribute("data-own", Boolean(job.title));
+    row.toggleAttribute("data-own", isOwn(job));
     setState(row, job.state);
     const link = slot(row, "link");
     if (job.url || link.hasAttribute("href")) link.href = `/jobs/${job.id}/`;
     const title = job.title ?? this.#kinds[job.kind] ?? job.kind;
     setText(row, "title", title);
     link.title = title;
-    setText(row, "owner", job.title ? "" : (job.owner?.name ?? ""));
+    setText(row, "owner", isOwn(job) ? "" : (job.owner?.name ?? ""));
     setBar(row, job);
     this.#sayLeft(row, job);
   }
@@ -193,7 +183,7 @@ class HubRunning extends HTMLElement {
       return;
     }
     const { pace } = this.#jobs.get(job.id);
-    const seconds = job.title ? pace.left(job.total, hubNow() / 1000) : null;
+    const seconds = pace.left(job.total, hubNow() / 1000);
     const parts = [percentText(job), seconds === null ? "" : left(seconds)];
     say(row, "left", parts.filter(Boolean).join(" · "));
   }
@@ -212,6 +202,8 @@ class HubRunning extends HTMLElement {
     this.closest("section").querySelector("[data-running-count]").textContent = count;
   }
 }
+
+const isOwn = ({ owner }) => String(owner?.id) === document.body.dataset.user;
 
 /** A run that is under way already has been watched, so to say, since it started. */
 function paceOf({ state, started_at, done }) {

@@ -1,4 +1,5 @@
 import { hub } from "../client.js";
+import { Day } from "../day.js";
 import { slot } from "../dom.js";
 import { isJobEvent, stateWord } from "../jobview.js";
 import { onSnapshot, refreshAll } from "../snapshot.js";
@@ -6,8 +7,6 @@ import { clock, hubNow } from "../when.js";
 import { fillIn, gettext } from "../words.js";
 
 const STATES = ["succeeded", "cancelled", "lost", "failed"]; // from below
-const HOUR = 3_600_000; // ms
-const HOURS = 24;
 const TICK = 20_000; // ms between looks at whether the day is over
 const SPREAD = 30_000; // ms over which the tabs of an office ask for their new day
 const SVG = "http://www.w3.org/2000/svg";
@@ -16,8 +15,7 @@ const ROOM = 5; // px around a line of figures
 
 /** How jobs ended today, hour by hour, in stacked bars; the legend says it in words. */
 class HubToday extends HTMLElement {
-  #first = 0; // when the day began, as the hub reckons it for this person
-  #hours = []; // {succeeded, failed, cancelled, lost}
+  #day; // hours of {succeeded, failed, cancelled, lost}
   #offs = [];
   #timer;
   #resize;
@@ -47,21 +45,12 @@ class HubToday extends HTMLElement {
   }
 
   #load({ today }) {
-    this.#first = Date.parse(today[0].at);
-    this.#hours = Array.from({ length: HOURS }, () => nothing());
-    for (const { at, ...counts } of today) {
-      const hour = this.#hours[this.#place(Date.parse(at))];
-      if (hour) for (const state of STATES) hour[state] += counts[state];
-    }
-  }
-
-  #place(at) {
-    return Math.floor((at - this.#first) / HOUR);
+    this.#day = new Day(today);
   }
 
   #ended(state, at) {
     this.#turn();
-    const hour = this.#hours[this.#place(at)];
+    const hour = this.#day.at(at);
     if (!hour) return;
     hour[state] += 1;
     this.#draw();
@@ -69,37 +58,35 @@ class HubToday extends HTMLElement {
 
   /** A new day begins empty; the hub says exactly when where clocks were changed. */
   #turn() {
-    if (this.#place(hubNow()) < HOURS) return;
-    while (this.#place(hubNow()) >= HOURS) this.#first += HOURS * HOUR;
-    this.#hours = Array.from({ length: HOURS }, () => nothing());
+    if (!this.#day.turn(hubNow())) return;
     this.#draw();
     setTimeout(refreshAll, Math.random() * SPREAD);
   }
 
   #draw() {
+    const { hours } = this.#day;
     for (const state of STATES) {
-      const sum = this.#hours.reduce((total, hour) => total + hour[state], 0);
+      const sum = hours.reduce((total, hour) => total + hour[state], 0);
       const place = slot(this, state);
       if (place.textContent !== String(sum)) place.textContent = sum;
     }
     const chart = slot(this, "chart");
     const { clientWidth: width, clientHeight: height } = chart;
     if (!width || !height) return;
-    const most = Math.max(1, ...this.#hours.map((hour) => total(hour)));
+    const most = Math.max(1, ...hours.map((hour) => total(hour)));
     const line = 0.8 * Number.parseFloat(getComputedStyle(chart).fontSize) + ROOM;
     const ground = height - line;
     const scale = (ground - line) / most;
-    const step = width / HOURS;
+    const step = width / hours.length;
     const svg = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img" });
     svg.setAttribute("aria-label", this.#inWords());
     svg.append(draw("path", { class: "today-ground", d: `M0 ${ground + 0.5}H${width}` }));
-    this.#hours.forEach((hour, at) => {
+    hours.forEach((hour, at) => {
       const x = at * step + GAP / 2;
-      if (at % 6 === 0)
-        svg.append(label(clock(new Date(this.#first + at * HOUR)), x, height - ROOM));
+      if (at % 6 === 0) svg.append(label(clock(this.#day.begins(at)), x, height - ROOM));
       if (total(hour)) svg.append(this.#bar(hour, at, { x, width: step - GAP, ground, scale }));
     });
-    const highest = this.#hours.findIndex((hour) => total(hour) === most);
+    const highest = hours.findIndex((hour) => total(hour) === most);
     if (highest >= 0) {
       const place = Math.min(Math.max((highest + 0.5) * step, 10), width - 10);
       svg.append(label(String(most), place, line - ROOM, "middle"));
@@ -113,7 +100,7 @@ class HubToday extends HTMLElement {
     const said = STATES.filter((state) => hour[state]).map(
       (state) => `${stateWord(state)} ${hour[state]}`,
     );
-    title.textContent = `${clock(new Date(this.#first + at * HOUR))} · ${said.join(" · ")}`;
+    title.textContent = `${clock(this.#day.begins(at))} · ${said.join(" · ")}`;
     bar.append(title);
     let y = ground;
     for (const state of STATES) {
@@ -133,7 +120,6 @@ class HubToday extends HTMLElement {
   }
 }
 
-const nothing = () => ({ succeeded: 0, failed: 0, cancelled: 0, lost: 0 });
 const total = (hour) => STATES.reduce((sum, state) => sum + hour[state], 0);
 
 function draw(name, attributes) {
