@@ -1,3 +1,4 @@
+import { topicOf } from "../announced.js";
 import { get, send } from "../api.js";
 import { hub } from "../client.js";
 import { copy, glow, setLevel, setLinked, setText, setTime, slot } from "../dom.js";
@@ -8,14 +9,17 @@ const PAGE = 30;
 // In sessionStorage: survives signing in again, and is nobody else's.
 const DRAFT = `hub.announcement.${document.body.dataset.user}`;
 
-/** The live blog. On the dashboard the newest few, in brief; on its page also written, edited and removed. */
+/**
+ * The live blog. On the dashboard the newest few, in brief; on its page also written, edited and removed.
+ *
+ * A post is one of its topic: what moves is deleted on one topic and created on another, in whichever order they come.
+ */
 class HubAnnouncements extends HTMLElement {
-  #items = new Map(); // what the hub told about, for editing in place
   #offs = [];
 
   connectedCallback() {
     this.#offs = [
-      hub.on("event", ({ type, data }) => this.#happened(type, data)),
+      hub.on("event", (event) => this.#happened(event)),
       onSnapshot((snapshot) => this.#reload(snapshot)),
     ];
     this.addEventListener("click", this.#click);
@@ -35,12 +39,12 @@ class HubAnnouncements extends HTMLElement {
     return Number(this.dataset.most) || Number.POSITIVE_INFINITY;
   }
 
-  #happened(type, data) {
+  #happened({ topic, type, data }) {
     if (type === "announcement.created" && !("older" in this.dataset))
       this.#show(data, { isNew: true });
-    else if (type === "announcement.updated" && this.#post(data.id))
+    else if (type === "announcement.updated" && this.#post(topic, data.id))
       this.#show(data, { isNew: true });
-    else if (type === "announcement.deleted") this.#drop(data.id);
+    else if (type === "announcement.deleted") this.#drop(this.#post(topic, data.id));
   }
 
   async #reload(snapshot) {
@@ -57,14 +61,16 @@ class HubAnnouncements extends HTMLElement {
     return this.querySelector(".posts");
   }
 
-  #post(id) {
-    return this.#posts().querySelector(`[data-id="${Number(id)}"]`);
+  #post(topic, id) {
+    const posts = [...this.#posts().children];
+    return posts.find((post) => post.dataset.topic === topic && post.dataset.id === String(id));
   }
 
   #show(item, { isNew = false } = {}) {
-    this.#items.set(item.id, item);
+    const topic = topicOf(item);
     const post = copy(this.querySelector("template"));
     post.dataset.id = item.id;
+    post.dataset.topic = topic;
     post.dataset.level = item.level;
     setText(post, "title", item.title);
     setLinked(post, "body", item.body);
@@ -78,7 +84,7 @@ class HubAnnouncements extends HTMLElement {
       const link = slot(post, act);
       if (link) link.href = `/announcements/${item.id}/${act}/`;
     }
-    const former = this.#post(item.id);
+    const former = this.#post(topic, item.id);
     if (former) former.replaceWith(post);
     else {
       const posts = [...this.#posts().children];
@@ -90,9 +96,7 @@ class HubAnnouncements extends HTMLElement {
     this.#showEmpty();
   }
 
-  #drop(id) {
-    this.#items.delete(id);
-    const post = this.#post(id);
+  #drop(post) {
     if (!post) return;
     post.remove();
     this.#showEmpty();
@@ -122,7 +126,7 @@ class HubAnnouncements extends HTMLElement {
         if (dialog.returnValue !== "remove") return;
         try {
           await send("DELETE", `/announcements/${post.dataset.id}`);
-          this.#drop(Number(post.dataset.id));
+          this.#drop(this.#post(post.dataset.topic, post.dataset.id));
         } catch (error) {
           sayError(error.message);
         }
