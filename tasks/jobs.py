@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Any, Final
@@ -27,6 +27,7 @@ from accounts import profiles
 from accounts.audience import Pair
 from events import log as events_log
 from events import publish_many, topics, whisper
+from events.models import Event
 from tasks import notices
 from tasks.errors import NoSuchJob, NotPossible
 from tasks.models import (
@@ -414,25 +415,41 @@ def live_count(user: User) -> int:
     return Job.objects.filter(owner=user, state__in=LIVE).count()
 
 
-def today(zone: tzinfo) -> list[dict[str, Any]]:
-    """Attempts that ended today, by hour of that zone: `{at, succeeded, failed, cancelled, lost}`, oldest first."""
+def today(zone: tzinfo, head: int | None = None) -> list[dict[str, Any]]:
+    """Attempts that ended today, by hour of that zone: `{at, succeeded, failed, cancelled, lost}`, oldest first.
+
+    With a head of `group.dashboard`, without those that the events above it are going to tell of.
+    """
     midnight = timezone.localtime(timezone=zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    ended = Attempt.objects.filter(finished_at__gte=midnight).order_by()
-    counted = (
-        ended.annotate(hour=TruncHour("finished_at", tzinfo=zone))
-        .values("hour", "state")
-        .annotate(count=Count("pk"))
-    )
-    hours: dict[datetime, dict[str, int]] = defaultdict(dict)
-    for row in counted:
-        hours[row["hour"]][row["state"]] = row["count"]
+    hours: dict[str, Counter[datetime]] = defaultdict(Counter)
+    for hour, what, count in _ended_since(midnight, head):
+        kind, _dot, state = what.rpartition(".")
+        hours[state][hour] += -count if kind else count
     return [
         {
             "at": events_log.rfc3339(hour),
-            **{str(state): hours.get(hour, {}).get(state, 0) for state in TERMINAL},
+            **{str(state): max(hours[state][hour], 0) for state in TERMINAL},
         }
         for hour in _hours_since(midnight)
     ]
+
+
+def _ended_since(midnight: datetime, head: int | None) -> Iterator[tuple[datetime, str, int]]:
+    """Hour, state, how many attempts; and hour, type, how many of the events above that head.
+
+    One statement for both: an attempt and its event are stored together, so it sees the two or neither.
+    """
+
+    def counted(rows: QuerySet[Any], at: str, what: str) -> Any:
+        hour = TruncHour(at, tzinfo=midnight.tzinfo)
+        return rows.order_by().values_list(hour, what).annotate(count=Count("pk"))
+
+    ended = counted(Attempt.objects.filter(finished_at__gte=midnight), "finished_at", "state")
+    if head is None:
+        return iter(ended)
+    told = Event.objects.filter(topic=topics.DASHBOARD, at__gte=midnight)
+    told = told.filter(Q(offset__gt=head) | Q(offset=None), type__in=[f"job.{s}" for s in TERMINAL])
+    return iter(ended.union(counted(told, "at", "type"), all=True))
 
 
 def _hours_since(midnight: datetime) -> Iterable[datetime]:

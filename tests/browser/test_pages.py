@@ -310,7 +310,9 @@ def test_an_announcement_that_moves_stays_on_the_page(
         tab.goto(address)
         wait_until_live(tab)
     made.team, made.edited_at = target, timezone.now()
-    quietly = QuerySet(Announcement).filter(pk=made.pk)  # what is told of it follows
+    quietly: QuerySet[Announcement] = QuerySet(Announcement).filter(
+        pk=made.pk
+    )  # what is told of it follows
     aside(quietly.update, team=made.team, edited_at=made.edited_at)
     happens = [
         (old, "announcement.deleted", {"id": made.pk}),
