@@ -142,14 +142,13 @@ def announcements_page(request: HttpRequest) -> HttpResponse:
         ):
             return redirect("web:announcements")
     before = whole(request.GET.get("before"))
-    shown = announcements.visible_to(user, _POSTS, before)
+    shown = announcements.snapshot(user, _POSTS, before)
     return render(
         request,
         "web/announcements.html",
         {
             "place": "announcements",
-            "items": shown.items,
-            "next": shown.next,
+            **shown,
             "before": before,
             "form": form,
             "may_announce": may_announce,

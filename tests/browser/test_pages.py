@@ -334,6 +334,16 @@ def test_an_announcement_that_moves_stays_on_the_page(
     expect(edit.get_by_role("button", name="Save")).to_be_visible()
 
 
+def test_a_superuser_sees_announcements_to_every_team_change(page_for, aside):
+    team = aside(team_of, aside(newcomer, "bob"))
+    made = aside(announcements.create, None, f"To {team.name}", team=team)
+    page = page_for(aside(newcomer, "admin", is_superuser=True))
+    page.goto("/announcements/")
+    wait_until_live(page)
+    aside(announcements.edit, made, body="As it is now")
+    expect(page.locator(".post", has_text=f"To {team.name}")).to_contain_text("As it is now")
+
+
 def team_of(user: Any) -> Group:
     team = Group.objects.create(name=f"Team of {user.pk}")
     user.groups.add(team)

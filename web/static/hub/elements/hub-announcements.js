@@ -1,6 +1,7 @@
 import { topicOf } from "../announced.js";
 import { get, send } from "../api.js";
 import { hub } from "../client.js";
+import { parseCursor } from "../cursor.js";
 import { copy, glow, setLevel, setLinked, setText, setTime, slot } from "../dom.js";
 import { onSnapshot, refreshAll } from "../snapshot.js";
 import { sayError } from "./hub-toasts.js";
@@ -16,8 +17,10 @@ const DRAFT = `hub.announcement.${document.body.dataset.user}`;
  */
 class HubAnnouncements extends HTMLElement {
   #offs = [];
+  #foreign = new Set(); // topics of teams that a superuser is not in
 
   connectedCallback() {
+    this.#listen(this.dataset.cursor);
     this.#offs = [
       hub.on("event", (event) => this.#happened(event)),
       onSnapshot((snapshot) => this.#reload(snapshot)),
@@ -30,6 +33,8 @@ class HubAnnouncements extends HTMLElement {
 
   disconnectedCallback() {
     for (const off of this.#offs) off();
+    for (const topic of this.#foreign) hub.unsubscribe(topic);
+    this.#foreign.clear();
     this.removeEventListener("click", this.#click);
     this.removeEventListener("submit", this.#submit);
     this.removeEventListener("input", this.#keepDraft);
@@ -49,12 +54,23 @@ class HubAnnouncements extends HTMLElement {
 
   async #reload(snapshot) {
     if ("older" in this.dataset) return;
-    const items = this.dataset.most
-      ? snapshot.announcements
-      : (await get(`/announcements?limit=${PAGE}`)).items;
+    const { items, cursor } = this.dataset.most
+      ? { items: snapshot.announcements }
+      : await get(`/announcements?limit=${PAGE}`);
     this.#posts().replaceChildren();
     for (const item of items) this.#show(item);
     this.#showEmpty();
+    this.#listen(cursor);
+  }
+
+  /** The topics of what is shown that the page does not hear of anyway. */
+  #listen(cursor) {
+    const heard = document.body.dataset.topics.split(",");
+    for (const topic of parseCursor(cursor)?.offsets.keys() ?? []) {
+      if (heard.includes(topic) || this.#foreign.has(topic)) continue;
+      this.#foreign.add(topic);
+      hub.subscribe(topic, cursor);
+    }
   }
 
   #posts() {
