@@ -3,7 +3,7 @@ import { get, send } from "../api.js";
 import { hub } from "../client.js";
 import { parseCursor } from "../cursor.js";
 import { copy, glow, setLevel, setLinked, setText, setTime, slot } from "../dom.js";
-import { onSnapshot, refreshAll } from "../snapshot.js";
+import { onSnapshot, refreshSoon } from "../snapshot.js";
 import { sayError } from "./hub-toasts.js";
 
 const PAGE = 30;
@@ -116,7 +116,7 @@ class HubAnnouncements extends HTMLElement {
     if (!post) return;
     post.remove();
     this.#showEmpty();
-    if (this.dataset.most) refreshAll(); // the next older one moves up
+    if (this.dataset.most) refreshSoon(); // the next older one moves up
   }
 
   #showEmpty() {
