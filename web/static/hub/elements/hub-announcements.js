@@ -7,6 +7,7 @@ import { onSnapshot, refreshSoon } from "../snapshot.js";
 import { sayError } from "./hub-toasts.js";
 
 const PAGE = 30;
+const MOST = 60; // posts; the older ones have pages of their own
 // In sessionStorage: survives signing in again, and is nobody else's.
 const DRAFT = `hub.announcement.${document.body.dataset.user}`;
 
@@ -41,7 +42,7 @@ class HubAnnouncements extends HTMLElement {
   }
 
   #most() {
-    return Number(this.dataset.most) || Number.POSITIVE_INFINITY;
+    return Number(this.dataset.most) || MOST;
   }
 
   #happened({ topic, type, data }) {
@@ -54,11 +55,12 @@ class HubAnnouncements extends HTMLElement {
 
   async #reload(snapshot) {
     if ("older" in this.dataset) return;
-    const { items, cursor } = this.dataset.most
+    const { items, cursor, next } = this.dataset.most
       ? { items: snapshot.announcements }
       : await get(`/announcements?limit=${PAGE}`);
     this.#posts().replaceChildren();
     for (const item of items) this.#show(item);
+    this.#showOlder(next);
     this.#showEmpty();
     this.#listen(cursor);
   }
@@ -107,9 +109,23 @@ class HubAnnouncements extends HTMLElement {
       const older = posts.find((other) => Number(other.dataset.id) < item.id);
       this.#posts().insertBefore(post, older ?? null);
     }
-    while (this.#posts().childElementCount > this.#most()) this.#posts().lastElementChild.remove();
+    this.#trim();
     if (isNew) glow(post);
     this.#showEmpty();
+  }
+
+  #trim() {
+    const surplus = [...this.#posts().children].slice(this.#most());
+    if (!surplus.length) return;
+    for (const post of surplus) post.remove();
+    this.#showOlder(this.#posts().lastElementChild.dataset.id);
+  }
+
+  #showOlder(next) {
+    const place = slot(this, "older");
+    if (!place) return; // the dashboard leads to the page
+    place.hidden = !next;
+    place.querySelector("a").href = `?before=${next ?? ""}`;
   }
 
   #drop(post) {
