@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from accounts import profiles
-from events import log, presence, topics
+from events import log, topics
 from notifications import activity, announcements, inbox
 from notifications.models import Notification
 from tasks import jobs
@@ -86,11 +86,4 @@ def _is_activity(event_type: str) -> bool:
 
 
 def people(topic: str) -> list[dict[str, Any]]:
-    here = presence.people(topic)
-    names = profiles.names([person.id for person in here])
-    listed = [
-        {"id": person.id, "name": names[person.id], "since": log.rfc3339(person.since)}
-        for person in here
-        if person.id in names
-    ]
-    return sorted(listed, key=lambda person: str(person["name"]).casefold())
+    return sorted(profiles.here(topic), key=lambda person: str(person["name"]).casefold())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,8 +11,9 @@ from django.contrib.auth.models import Group
 
 from chat import marks, messages, rooms
 from chat.models import Involvement, Room
-from events import log, publish, sequence, topics
+from events import log, presence, publish, redis_client, sequence, topics
 from events.models import Event, Topic
+from events.presence import Lease
 from notifications import announcements, notify
 from tasks import jobs
 from tasks.models import Attempt, Job, Outage, State
@@ -136,6 +138,25 @@ def test_the_api_answers_the_same(client, alice):
         "rooms",
     ):
         assert answer[part] == page[part]
+
+
+def test_people_are_those_that_presence_tells(client, alice, bob):
+    leases = [Lease(topics.DASHBOARD, user.pk, user.username, "c") for user in (bob, alice)]
+    with_redis(presence.hold, {lease: lease.user_id == bob.pk for lease in leases})
+    client.force_login(alice)
+    told = client.get("/api/v1/presence?topic=group.dashboard").json()["people"]
+    assert {person["name"]: person["away"] for person in told} == {"alice": True, "bob": False}
+    shown = client.get("/api/v1/dashboard").json()["people"]
+    assert shown == sorted(told, key=lambda person: str(person["name"]))
+    with_redis(presence.release, dict.fromkeys(leases, 0.0))
+
+
+def with_redis(work: Callable[[Any], Any], leases: Any) -> None:
+    async def run() -> None:
+        await work(leases)
+        await redis_client.close()
+
+    asyncio.run(run())
 
 
 def test_costs_few_queries_however_much_there_is(client, alice, django_assert_max_num_queries):
