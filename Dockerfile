@@ -14,7 +14,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     HUB_DATA_DIR=/srv/hub
-RUN python -m compileall -q hub web consumers notifications accounts events
+RUN python -m compileall -q hub web consumers chat tasks notifications accounts events
 USER hub
 EXPOSE 8000
 CMD ["python", "-m", "hub.server", "--host", "0.0.0.0", "--port", "8000"]

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from accounts import audience, idempotency, profiles, throttle
 from accounts.api_auth import Authenticated, account, caller
 from accounts.errors import ApiError, forbidden
-from events import log, presence, publish
+from events import log, publish
+from events.publishing import TYPE
 
 router = Router(tags=["hub"])
 
@@ -19,7 +20,6 @@ EVENTS_PER_MINUTE: Final = 3000
 OWN_PREFIXES: Final = frozenset(
     {"notification", "announcement", "job", "message", "room", "member", "presence", "hub"}
 )
-_TYPE: Final = r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)+$"
 _BIGGEST: Final = 2**63 - 1
 
 Key = Annotated[str, Field(min_length=1, max_length=200)]
@@ -45,7 +45,7 @@ class Me(BaseModel):
 
 class NewEvent(Schema):
     topic: Topic
-    type: Annotated[str, Field(max_length=100, pattern=_TYPE)]
+    type: Annotated[str, Field(max_length=100, pattern=f"^{TYPE.pattern}$")]
     data: dict[str, Any]
     key: Key | None = None
 
@@ -142,17 +142,4 @@ def list_presence(
     """Who looks at this topic right now; nobody when that is not known."""
     if not audience.may_read(caller(request).user_id, topic):
         raise forbidden("You may not read this topic, or it does not exist.")
-    here = presence.people(topic)
-    names = profiles.names(person.id for person in here)
-    return {
-        "people": [
-            {
-                "id": person.id,
-                "name": names[person.id],
-                "since": log.rfc3339(person.since),
-                "away": person.away,
-            }
-            for person in here
-            if person.id in names
-        ]
-    }
+    return {"people": profiles.here(topic)}

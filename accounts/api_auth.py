@@ -76,7 +76,7 @@ def _refuse_other_sites(request: HttpRequest) -> None:
     if origin is None:
         if _token_fits(request):
             return
-    elif authenticate.origin_is_ours(origin, _host(request), request.is_secure()):
+    elif authenticate.origin_is_ours(origin, _host(request)):
         return
     raise ApiError(403, "This request does not come from a page of the hub.", code="bad_origin")
 

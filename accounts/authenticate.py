@@ -121,16 +121,17 @@ def possible_scopes(user: User) -> frozenset[str]:
     return frozenset(scope for scope in SCOPES if scope != "admin" or user.is_superuser)
 
 
-def origin_is_ours(origin: str | None, host: str, secure: bool) -> bool:
-    """Django's CSRF rule: this very scheme and host (and the host is ours), or a trusted origin; exact.
+def origin_is_ours(origin: str | None, host: str) -> bool:
+    """Django's CSRF rule: the scheme of HUB_URL and this very host (if it is ours), or a trusted origin; exact.
 
-    A missing, malformed or `null` Origin is not ours.
+    The request's own scheme is not asked: it is known from the proxy that ends TLS, and sockets and requests must not
+    differ in it. A missing, malformed or `null` Origin is not ours.
     """
     if not origin:
         return False
     domain, _port = split_domain_port(host)
     if domain and validate_host(domain, settings.ALLOWED_HOSTS):
-        scheme = "https" if secure else "http"
+        scheme = "https" if settings.HUB_SECURE else "http"
         if origin == f"{scheme}://{host}":
             return True
     return any(_matches(origin, trusted) for trusted in settings.CSRF_TRUSTED_ORIGINS)

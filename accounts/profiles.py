@@ -13,6 +13,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from accounts.models import Profile
+from events import log, presence
 
 MePart = Callable[[User], Any]
 
@@ -62,6 +63,22 @@ def people(ids: Iterable[int]) -> dict[int, dict[str, Any]]:
 
 def names(ids: Iterable[int]) -> dict[int, str]:
     return {user_id: one["name"] for user_id, one in people(ids).items()}
+
+
+def here(topic: str) -> list[dict[str, Any]]:
+    """Who is at the topic right now, longest first: `{id, name, since, away}`. Nobody when that is not known."""
+    found = presence.people(topic)
+    called = names(one.id for one in found)
+    return [
+        {
+            "id": one.id,
+            "name": called[one.id],
+            "since": log.rfc3339(one.since),
+            "away": one.away,
+        }
+        for one in found
+        if one.id in called
+    ]
 
 
 def register_me(name: str, part: MePart) -> None:

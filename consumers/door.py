@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from django.conf import settings
 from django.contrib.auth.models import User
 
 from accounts import audience, authenticate
@@ -69,9 +68,7 @@ def readable(credential: Credential, names: Sequence[str]) -> set[str]:
 
 
 def origin_is_ours(headers: Mapping[str, str]) -> bool:
-    return authenticate.origin_is_ours(
-        headers.get("origin"), headers.get("host", ""), settings.HUB_SECURE
-    )
+    return authenticate.origin_is_ours(headers.get("origin"), headers.get("host", ""))
 
 
 def read_query(raw: bytes) -> Query:

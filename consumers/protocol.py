@@ -1,6 +1,6 @@
 """Frames: what goes to a client, what comes from one, and the codes a socket closes with.
 
-`docs/protocol.md` shows the same tables; a test compares them.
+`docs/protocol.md` has tables of both; a test compares them with what is made and understood here.
 """
 
 from __future__ import annotations
@@ -25,15 +25,6 @@ MAX_REF: Final = 200
 HEARTBEAT: Final = 25
 """Seconds between heartbeats: under the minute after which proxies and home routers cut a quiet connection."""
 
-TO_CLIENT: Final[Mapping[str, tuple[str, ...]]] = {
-    "welcome": ("protocol", "user", "connection", "epoch", "cursor", "offsets", "heartbeat"),
-    "event": ("topic", "offset", "type", "data", "at"),
-    "whisper": ("topic", "type", "data"),
-    "reset": ("topic", "offset", "reason"),
-    "revoked": ("topic",),
-    "heartbeat": ("cursor",),
-    "reply": ("ref", "ok", "data", "error"),
-}
 FROM_CLIENT: Final[Mapping[str, Mapping[str, Kind]]] = {
     "subscribe": {"topic": str},
     "unsubscribe": {"topic": str},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 from django.db import connection
-from django.db.models import Count, F, Max, Min
+from django.db.models import Case, Count, F, Max, Min, When
 from django.db.models.functions import TruncMinute
 from django.utils import timezone
 
@@ -63,6 +63,20 @@ class Reach:
     head: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where topics stand: what a snapshot was taken at, and what follows it is above these heads."""
+
+    epoch: str
+    heads: Mapping[str, int]
+
+    @property
+    def cursor(self) -> str:
+        return "~".join(
+            [self.epoch, *(f"{name}:{head}" for name, head in sorted(self.heads.items()))]
+        )
+
+
 def from_row(row: tuple[Any, ...]) -> LoggedEvent:
     topic, offset, kind, raw, at = row
     if isinstance(at, str):  # a cursor of SQLite returns text, Django's own queries a datetime
@@ -97,10 +111,15 @@ def heads(names: Collection[str]) -> dict[str, int]:
     return {name: found.head for name, found in reach(names).items()}
 
 
-def cursor(names: Collection[str]) -> str:
-    """The present position in these topics. Take it before reading the rows of a snapshot, never after."""
+def position(names: Collection[str]) -> Position:
+    """The present one in these topics. Take it before reading the rows of a snapshot, never after."""
     current = epochs.current()
-    return "~".join([current, *(f"{name}:{head}" for name, head in sorted(heads(names).items()))])
+    return Position(current, heads(names))
+
+
+def cursor(names: Collection[str]) -> str:
+    """Of the present position."""
+    return position(names).cursor
 
 
 def after(topic: str, offset: int, limit: int) -> list[LoggedEvent]:
@@ -123,13 +142,17 @@ def newest(names: Collection[str], limit: int) -> list[LoggedEvent]:
     return sorted(found, key=lambda event: event.at, reverse=True)[:limit]
 
 
-def per_minute(names: Collection[str], minutes: int = 60) -> list[tuple[datetime, int]]:
-    """Events in each of the last so many minutes (UTC, the present one last), oldest first, zeros included."""
+def per_minute(heads: Mapping[str, int], minutes: int = 60) -> list[tuple[datetime, int]]:
+    """Events in each of the last so many minutes (UTC, the present one last), oldest first, zeros included.
+
+    Of each topic those up to its head here: whoever goes on from that position counts the others as they come.
+    """
     last = timezone.now().astimezone(UTC).replace(second=0, microsecond=0)
     counts = {last - timedelta(minutes=back): 0 for back in range(minutes - 1, -1, -1)}
     first = next(iter(counts))
+    head = Case(*(When(topic=name, then=head) for name, head in heads.items()))
     found = (
-        Event.objects.filter(topic__in=names, offset__isnull=False, at__gte=first)
+        Event.objects.filter(topic__in=list(heads), offset__lte=head, at__gte=first)
         .order_by()
         .values_list(TruncMinute("at", tzinfo=UTC))
         .annotate(Count("id"))

@@ -132,11 +132,12 @@ def _number(names: list[str], *, skip_locked: bool) -> list[LoggedEvent]:
                 JOIN hub_events_topic AS standing ON standing.name = first.pending_topic
             ) AS pending
             WHERE hub_events_event.id = pending.pending_id
-            RETURNING {COLUMNS}
+            RETURNING id, {COLUMNS}
             """,  # noqa: S608 - names are bound, the rest is constant
             list(heads),
         )
-        numbered = sorted(map(from_row, cursor.fetchall()), key=lambda event: event.offset)
+        rows = sorted(cursor.fetchall())  # told as they were published, also across topics
+    numbered = [from_row(row[1:]) for row in rows]
     moved = {event.topic: event.offset for event in numbered}
     Topic.objects.bulk_update(
         [Topic(name=name, head=head) for name, head in moved.items() if heads[name] < head],

@@ -146,9 +146,13 @@ def _denied(request: HttpRequest, error: PermissionDenied) -> HttpResponse:
 @api.exception_handler(InterfaceError)
 def _database_away(request: HttpRequest, error: Exception) -> HttpResponse:
     logger.error("%s %s: the database does not answer: %s", request.method, request.path, error)
-    return answer(
-        503, "The database does not answer. Nothing was changed.", retry_after=RETRY_AFTER
-    )
+    detail = "The database does not answer."
+    if request.method not in {
+        "GET",
+        "HEAD",
+    }:  # it may have gone after the commit, or after the first of several
+        detail += " What you sent may or may not be stored: repeat it, a POST with the same `key`."
+    return answer(503, detail, retry_after=RETRY_AFTER)
 
 
 @api.exception_handler(Exception)

@@ -32,7 +32,7 @@ SECRET_KEY = env.secret("SECRET_KEY", HUB_DATA_DIR)
 SECRET_KEY_FALLBACKS = env.items("SECRET_KEY_FALLBACKS")
 HUB_LAYER_KEY = env.secret("HUB_LAYER_KEY", HUB_DATA_DIR)
 ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", f"{_host},localhost,127.0.0.1,[::1]")
-CSRF_TRUSTED_ORIGINS = env.origins("HUB_ORIGINS", HUB_URL)
+CSRF_TRUSTED_ORIGINS = [HUB_URL, *env.origins("HUB_ORIGINS")]
 DEBUG = False
 
 # --- Who is staff, what exists --------------------------------------------------------------------------------------

@@ -52,12 +52,12 @@ class Page:
 
 
 def visible_to(user: User, limit: int = PAGE, before: int | None = None) -> Page:
-    """What is addressed to everybody or to a team of this person."""
+    """What is addressed to everybody or to a team of this person, for the dashboard."""
     return _page(addressed_to(user), limit, before)
 
 
 def snapshot(user: User, limit: int = PAGE, before: int | None = None) -> dict[str, Any]:
-    """`GET /api/v1/announcements`: the events of its cursor's topics after it bring it up to date.
+    """`GET /api/v1/announcements`, and what the page shows: the events of its cursor's topics after it bring it up to date.
 
     A superuser, who may read every team, gets all; the cursor then has the teams of this page too. An author also gets
     what they wrote to teams that they are not in, whose events they do not read.

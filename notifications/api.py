@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, User
+from django.db import transaction
 from django.http import HttpRequest
 from ninja import Path, Query, Router, Schema, Status
 from pydantic import Field
@@ -139,8 +140,7 @@ def notify_people(request: HttpRequest, letter: NewNotification) -> Status[Any]:
     people = notifying.staff_among(_recipients(letter.to))
     content = letter.dict(include={"kind", "title", "body", "url", "level"})
     if letter.key is None:
-        told = notifying.deliver([(_draft(user, content), people)])
-        return Status(201, {"notifications": told})
+        return Status(201, {"notifications": _tell_once(_draft(user, content), people)})
     _draft(user, content)
     status, plan = idempotency.once(
         credential.user_id,
@@ -248,6 +248,14 @@ def edit_announcement(
 def delete_announcement(request: HttpRequest, announcement_id: PathId) -> Status[None]:
     announcements.delete(_editable(request, announcement_id))
     return Status(204, None)
+
+
+def _tell_once(draft: notifying.Draft, people: set[int]) -> int:
+    """All of them or, when it fails, nobody: without a key a repeat would tell some a second time."""
+    if len(people) <= notifying.PEOPLE_PER_TRANSACTION:
+        return notifying.deliver([(draft, people)])
+    with transaction.atomic():  # as letters, which are delivered after the commit
+        return notifying.deliver([(draft, people)])
 
 
 def _limit_named(credential: Credential, count: int) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Any, Final
@@ -27,6 +27,7 @@ from accounts import profiles
 from accounts.audience import Pair
 from events import log as events_log
 from events import publish_many, topics, whisper
+from events.models import Event
 from tasks import files, notices, sentences, titles
 from tasks.errors import NoSuchJob, NotPossible
 from tasks.models import (
@@ -467,24 +468,23 @@ def running(user: User, limit: int) -> list[dict[str, Any]]:
     return [*items(own), *(others if user.is_superuser else map(_short, others))]
 
 
-def today(zone: tzinfo) -> list[dict[str, Any]]:
+def today(zone: tzinfo, head: int | None = None) -> list[dict[str, Any]]:
     """Attempts that ended today: `{at, succeeded, failed, cancelled, lost}` for every hour of that zone's day, oldest first.
 
-    The day on which the clock is changed has 23 hours, or 25.
+    The day on which the clock is changed has 23 hours, or 25. With a head of `group.dashboard`, without those that
+    the events above it are going to tell of.
     """
     midnight, tomorrow = _day(zone)
-    ended = Attempt.objects.filter(finished_at__gte=midnight, finished_at__lt=tomorrow).order_by()
-    # By minutes, for no database tells the two hours apart that bear one name when the clock goes back.
-    counted = (
-        ended.annotate(minute=TruncMinute("finished_at", tzinfo=UTC))
-        .values("minute", "state")
-        .annotate(count=Count("pk"))
-    )
-    hours = [dict.fromkeys(map(str, TERMINAL), 0) for _ in range(-((midnight - tomorrow) // _HOUR))]
-    for row in counted:
-        hours[(row["minute"] - midnight) // _HOUR][row["state"]] += row["count"]
+    hours: list[Counter[str]] = [Counter() for _ in range(-((midnight - tomorrow) // _HOUR))]
+    for minute, what, count in _ended(midnight, tomorrow, head):
+        kind, _dot, state = what.rpartition(".")
+        hours[(minute - midnight) // _HOUR][state] += -count if kind else count
     return [
-        {"at": events_log.rfc3339(midnight + at * _HOUR), **hour} for at, hour in enumerate(hours)
+        {
+            "at": events_log.rfc3339(midnight + at * _HOUR),
+            **{str(state): max(hour[state], 0) for state in TERMINAL},
+        }
+        for at, hour in enumerate(hours)
     ]
 
 
@@ -493,6 +493,27 @@ def _day(zone: tzinfo) -> tuple[datetime, datetime]:
     date = timezone.localtime(timezone=zone).date()
     first, after = (datetime.combine(day, time(), zone) for day in (date, date + timedelta(days=1)))
     return first.astimezone(UTC), after.astimezone(UTC)
+
+
+def _ended(
+    since: datetime, until: datetime, head: int | None
+) -> Iterator[tuple[datetime, str, int]]:
+    """Minute, state, how many attempts; and minute, type, how many of the events above that head.
+
+    One statement for both: an attempt and its event are stored together, so it sees the two or neither. By minutes,
+    for no database tells the two hours apart that bear one name when the clock goes back.
+    """
+
+    def counted(rows: QuerySet[Any], at: str, what: str) -> Any:
+        within = rows.filter(**{f"{at}__gte": since, f"{at}__lt": until}).order_by()
+        return within.values_list(TruncMinute(at, tzinfo=UTC), what).annotate(count=Count("pk"))
+
+    ended = counted(Attempt.objects.all(), "finished_at", "state")
+    if head is None:
+        return iter(ended)
+    told = Event.objects.filter(topic=topics.DASHBOARD, type__in=[f"job.{s}" for s in TERMINAL])
+    above = told.filter(Q(offset__gt=head) | Q(offset=None))
+    return iter(ended.union(counted(above, "at", "type"), all=True))
 
 
 def outage() -> datetime | None:

@@ -23,6 +23,15 @@ _MOST_SHOWN: Final = 99  # a badge beyond this reads "99+"
 _MOST_COUNTED: Final = 500
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What somebody's pages hear without asking, and where that stood before a row was read."""
+
+    topics: tuple[str, ...]
+    position: log.Position
+    """In the topics, and in those of the rooms with the newest news."""
+
+
 @dataclass(frozen=True)
 class Frame:
     """Filled once per request, before the page reads its rows: its cursor must not be younger than they are."""
@@ -34,13 +43,21 @@ class Frame:
     initials: str = ""
     time_zone: str = ""
     shortcuts: bool = True
-    cursor: str = ""
-    topics: tuple[str, ...] = ()
+    start: Start | None = None
+    """None for nobody."""
     unread: int = 0
     jobs: tuple[str, ...] = ()
     """The person's own that wait or run."""
     rooms: tuple[dict[str, Any], ...] = ()
     """Those the person is in."""
+
+    @property
+    def cursor(self) -> str:
+        return self.start.position.cursor if self.start else ""
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        return self.start.topics if self.start else ()
 
     @property
     def unread_short(self) -> str:
@@ -99,6 +116,12 @@ def open_frame(request: HttpRequest) -> Frame:
     return kept
 
 
+def start(user: User) -> Start:
+    names = tuple(audience.default_topics(user.pk))
+    heard = my_rooms.heard(user) if names else []
+    return Start(names, log.position([*names, *heard]))
+
+
 def initials(name: str) -> str:
     """Two letters of a Latin name, one of any other."""
     words = [word for word in name.split() if word[0].isalnum()]
@@ -114,8 +137,7 @@ def _frame_of(user: User | AnonymousUser) -> Frame:
     if not user.is_authenticated:
         return Frame(language, words_version(language))
     profile = profiles.of(user)
-    topics = tuple(audience.default_topics(user.pk))
-    heard = my_rooms.heard(user) if topics else []
+    begun = start(user)
     name = profiles.display_name(user)
     return Frame(
         language=language,
@@ -125,11 +147,10 @@ def _frame_of(user: User | AnonymousUser) -> Frame:
         initials=initials(name),
         time_zone=profile.time_zone,
         shortcuts=profile.shortcuts,
-        cursor=log.cursor([*topics, *heard]),
-        topics=topics,
+        start=begun,
         unread=inbox.unread(user),
         jobs=tuple(live_jobs(user)),
-        rooms=tuple(my_rooms.mine(user)) if topics else (),
+        rooms=tuple(my_rooms.mine(user)) if begun.topics else (),
     )
 
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from django.contrib.auth.models import User
 
-from accounts import audience, profiles
-from events import log, presence, topics
+from accounts import profiles
+from events import log, topics
 from notifications import activity, announcements, inbox
 from notifications.models import Notification
 from tasks import jobs, notices
@@ -22,24 +22,20 @@ RUNNING: Final = 20
 TROUBLE: Final = ("job.failed", "job.lost")
 """Kinds of notifications that stand before all others."""
 _LOOKED_THROUGH: Final = 100  # jobs that went wrong, some of which have gone on since
-_TRIES: Final = 3  # to count between two equal cursors while events stream in
 
 
-def snapshot(user: User) -> dict[str, Any]:
-    """Snapshot + the events above its cursor = a fresh snapshot; people come and go by whispers."""
-    names = audience.default_topics(user.pk)
-    zone = profiles.zone(user)
-    heard = my_rooms.heard(user)
-    for _ in range(_TRIES):
-        cursor = log.cursor([*names, *heard])
-        counted = log.cursor(names)
-        per_minute = log.per_minute(names)
-        today = jobs.today(zone)
-        if log.cursor(names) == counted:  # counts, unlike rows with ids, can't be merged twice
-            break
+def snapshot(user: User, start: context.Start | None = None) -> dict[str, Any]:
+    """Snapshot + the events above its cursor = a fresh snapshot; people come and go by whispers.
+
+    A page gives the start of its frame, which is what its live part goes on from. Counts, unlike rows with ids, can't
+    be merged twice: they are of what lies at or below it.
+    """
+    start = start or context.start(user)
+    names, heads = start.topics, start.position.heads
+    per_minute = log.per_minute({name: heads[name] for name in names})
     return {
-        "cursor": cursor,
-        "topics": names,
+        "cursor": start.position.cursor,
+        "topics": list(names),
         "announcements": announcements.visible_to(user, ANNOUNCEMENTS).items,
         "unread": inbox.unread(user),
         "needs_me": needs_me(user),
@@ -50,7 +46,7 @@ def snapshot(user: User) -> dict[str, Any]:
         "jobs": {
             "running": jobs.running(user, RUNNING),
             "live": context.live_jobs(user),
-            "today": today,
+            "today": jobs.today(profiles.zone(user), heads.get(topics.DASHBOARD, 0)),
             "workers_away": None if (since := jobs.outage()) is None else log.rfc3339(since),
         },
     }
@@ -81,11 +77,4 @@ def _is_activity(event_type: str) -> bool:
 
 
 def people(topic: str) -> list[dict[str, Any]]:
-    here = presence.people(topic)
-    names = profiles.names([person.id for person in here])
-    listed = [
-        {"id": person.id, "name": names[person.id], "since": log.rfc3339(person.since)}
-        for person in here
-        if person.id in names
-    ]
-    return sorted(listed, key=lambda person: str(person["name"]).casefold())
+    return sorted(profiles.here(topic), key=lambda person: str(person["name"]).casefold())

@@ -70,7 +70,7 @@ def wall(request: HttpRequest) -> HttpResponse:
 
 
 def _board(request: HttpRequest) -> dict[str, Any]:
-    shown = snapshot(_me(request))
+    shown = snapshot(_me(request), open_frame(request).start)
     return {
         "snapshot": shown,
         "events_last_hour": sum(minute["count"] for minute in shown["per_minute"]),
@@ -143,14 +143,13 @@ def announcements_page(request: HttpRequest) -> HttpResponse:
         ):
             return redirect("web:announcements")
     before = whole(request.GET.get("before"))
-    shown = announcements.visible_to(user, _POSTS, before)
+    shown = announcements.snapshot(user, _POSTS, before)
     return render(
         request,
         "web/announcements.html",
         {
             "place": "announcements",
-            "items": shown.items,
-            "next": shown.next,
+            **shown,
             "before": before,
             "form": form,
             "may_announce": may_announce,

@@ -247,16 +247,24 @@ def our_origins(settings: object) -> None:
 @pytest.mark.usefixtures("our_origins")
 @pytest.mark.parametrize("origin", OURS)
 def test_our_origins_are_ours(origin: str) -> None:
-    assert origin_is_ours(origin, "localhost:8000", secure=False)
+    assert origin_is_ours(origin, "localhost:8000")
+
+
+@pytest.mark.usefixtures("our_origins")
+@pytest.mark.parametrize("secure", [True, False])
+def test_the_scheme_of_our_address_decides(settings: object, secure: bool) -> None:
+    settings.HUB_SECURE = secure  # type: ignore[attr-defined]
+    assert origin_is_ours("https://localhost:8000", "localhost:8000") is secure
+    assert origin_is_ours("http://localhost:8000", "localhost:8000") is not secure
 
 
 @pytest.mark.usefixtures("our_origins")
 @pytest.mark.parametrize("origin", FOREIGN)
 def test_every_other_origin_is_not(origin: str | None) -> None:
-    assert not origin_is_ours(origin, "localhost:8000", secure=False)
+    assert not origin_is_ours(origin, "localhost:8000")
 
 
 @pytest.mark.usefixtures("our_origins")
 @pytest.mark.parametrize("host", ["evil.example:8000", "", "[", "localhost:8000@evil", "a b"])
 def test_a_forged_host_makes_no_origin_ours(host: str) -> None:
-    assert not origin_is_ours(f"http://{host}", host, secure=False)
+    assert not origin_is_ours(f"http://{host}", host)

@@ -9,7 +9,7 @@ from typing import Any
 from django.contrib.auth.models import Permission
 from playwright.sync_api import Page, expect
 
-from notifications import inbox, notify
+from notifications import announcements, inbox, notify, notifying
 from tests.live import Aside, cookies_of, newcomer
 
 PageFor = Callable[..., Page]
@@ -96,6 +96,52 @@ def test_fifty_marks_cost_the_dashboard_few_requests(page_for: PageFor, aside: A
     expect(page.locator("hub-needs li")).to_have_count(0, timeout=15_000)
     refills = [url for url in asked if "/api/v1/dashboard" in url]
     assert len(refills) < 20, len(refills)
+
+
+def test_pages_that_stay_open_do_not_grow_for_ever(page_for: PageFor, aside: Aside):
+    page = page_for("alice")
+    user = page.context.user  # type: ignore[attr-defined]
+    posts = page.context.new_page()
+    aside(tell_often, user, 60)
+    aside(announce_often, 30)
+    page.goto("/inbox/")
+    posts.goto("/announcements/")
+    for each in (page, posts):
+        wait_until_live(each)
+    aside(tell_often, user, 70)
+    aside(announce_often, 40)
+    rows = page.locator(".inbox-days .inbox-row")
+    expect(rows.first).to_contain_text("Told 69")
+    expect(rows).to_have_count(100)
+    oldest = aside(told_at, user, 100)
+    expect(rows.last).to_have_attribute("data-id", str(oldest))
+    page.get_by_role("link", name="Older").click()
+    expect(rows).to_have_count(130)
+    aside(tell, user, "The last one")
+    expect(rows.first).to_contain_text("The last one")
+    expect(rows).to_have_count(130)
+    shown = posts.locator(".post")
+    expect(shown.first).to_contain_text("Said 39")
+    expect(shown).to_have_count(60)
+    last = int(shown.last.get_attribute("data-id") or 0)
+    posts.get_by_role("link", name="Older").click()
+    expect(shown.first).not_to_have_attribute("data-id", str(last))
+    assert int(shown.first.get_attribute("data-id") or 0) < last
+
+
+def tell_often(user: Any, count: int) -> None:
+    drafts = [notifying.draft(kind="orders.late", title=f"Told {at}") for at in range(count)]
+    notifying.deliver((draft, user) for draft in drafts)
+
+
+def told_at(user: Any, place: int) -> int:
+    """The id of the newest, the second newest, … notification."""
+    return inbox.page(user, limit=place).notifications[-1].pk
+
+
+def announce_often(count: int) -> None:
+    for at in range(count):
+        announcements.create(None, f"Said {at}")
 
 
 def test_after_a_night_one_notification_says_how_many_came(page_for: PageFor, aside: Aside):

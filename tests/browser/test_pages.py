@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group, Permission
+from django.db.models import QuerySet
+from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from events import publish
+from events import publish, topics
 from notifications import announcements, inbox, notify
+from notifications.models import Announcement
 from tests.live import live_server, newcomer
 from tests.people import PASSWORD
 from tests.web.test_links import CASES
@@ -282,6 +285,69 @@ def test_the_edit_page_says_what_others_do_meanwhile_and_keeps_what_one_typed(pa
     page.get_by_role("button", name="Announce anew").click()
     expect(page).to_have_url(re.compile("/announcements/$"))
     expect(page.locator(".post-title", has_text="Mine").first).to_be_visible()
+
+
+@pytest.mark.parametrize("is_created_first", [True, False])
+@pytest.mark.parametrize("to_team", [True, False])
+def test_an_announcement_that_moves_stays_on_the_page(
+    context_for, aside, to_team, is_created_first
+):
+    """It is deleted on one topic and created on the other, and there is no order across topics."""
+    alice = context_for("alice")
+    aside(may_announce, alice.user)
+    team = aside(team_of, alice.user)
+    own, public = topics.team(team.pk), topics.ANNOUNCEMENTS
+    old, new, target = (public, own, team) if to_team else (own, public, None)
+    made = aside(
+        announcements.create, alice.user, f"Moves {team.pk}", team=team if target is None else None
+    )
+    page, edit, dashboard = alice.new_page(), alice.new_page(), alice.new_page()
+    for tab, address in (
+        (page, "/announcements/"),
+        (edit, f"/announcements/{made.pk}/edit/"),
+        (dashboard, "/"),
+    ):
+        tab.goto(address)
+        wait_until_live(tab)
+    made.team, made.edited_at = target, timezone.now()
+    quietly: QuerySet[Announcement] = QuerySet(Announcement).filter(
+        pk=made.pk
+    )  # what is told of it follows
+    aside(quietly.update, team=made.team, edited_at=made.edited_at)
+    happens = [
+        (old, "announcement.deleted", {"id": made.pk}),
+        (new, "announcement.created", aside(announcements.item, made)),
+    ]
+    for event in reversed(happens) if is_created_first else happens:
+        aside(publish, *event)
+    aside(announcements.create, alice.user, f"Afterwards {team.pk}", team=team)
+    aside(announcements.create, alice.user, f"And to all {team.pk}")
+    for tab in (page, dashboard):
+        for title in ("Afterwards", "And to all", "Moves"):
+            post = tab.locator(".post", has_text=f"{title} {team.pk}")
+            expect(post).to_have_count(1)
+        assert post.get_by_text(team.name).is_visible() is to_team
+    expect(edit.get_by_text("Somebody changed this announcement")).to_be_visible()
+    expect(edit.locator(".present [data-slot=team]")).to_have_text(
+        team.name if to_team else "Everybody"
+    )
+    expect(edit.get_by_role("button", name="Save")).to_be_visible()
+
+
+def test_a_superuser_sees_announcements_to_every_team_change(page_for, aside):
+    team = aside(team_of, aside(newcomer, "bob"))
+    made = aside(announcements.create, None, f"To {team.name}", team=team)
+    page = page_for(aside(newcomer, "admin", is_superuser=True))
+    page.goto("/announcements/")
+    wait_until_live(page)
+    aside(announcements.edit, made, body="As it is now")
+    expect(page.locator(".post", has_text=f"To {team.name}")).to_contain_text("As it is now")
+
+
+def team_of(user: Any) -> Group:
+    team = Group.objects.create(name=f"Team of {user.pk}")
+    user.groups.add(team)
+    return team
 
 
 def test_a_one_time_link_in_the_admin_is_copied_by_a_button(context_for, aside):

@@ -6,6 +6,7 @@ A block that could be run says behind its language how a test treats it:
     listen    run until it has printed an event that is published meanwhile
     file X    Python that is the file X of an app; the app is loaded and used
     from X    an excerpt of the file X, which a test of its own runs
+    serve X   run until it serves, `all` or the `pages` and the API alone, then ended while somebody listens
     make      targets of the Makefile
     compose   commands for docker-compose.yml
 """
@@ -20,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 RUNNABLE = {"sh", "bash", "shell", "console", "python", "py", "pycon", "js", "javascript"}
 SHOWN = {"json", "text", "http"}
-MARKS = {"run", "listen", "file", "from", "make", "compose"}
+MARKS = {"run", "listen", "file", "from", "serve", "make", "compose"}
 
 _FENCE = re.compile(
     r"^(?P<ticks>`{3,}|~{3,})(?P<info>[^\n]*)\n(?P<body>.*?)^(?P=ticks)\s*$",

@@ -23,7 +23,14 @@ from accounts.authenticate import make_key
 from events import log, topics
 from tests.docs import pages
 from tests.docs.pages import ROOT, Block
-from tests.live import LiveServer, child_environment
+from tests.live import (
+    Child,
+    LiveServer,
+    child_environment,
+    collected_static,
+    free_port,
+    newcomer,
+)
 from tests.people import person
 
 PATIENCE = 40.0  # seconds, also on a busy machine
@@ -147,6 +154,35 @@ def test_it_hears_what_happens(block: Block, hub: LiveServer, environment: dict[
             os.killpg(listener.pid, signal.SIGKILL)
         listener.wait()
         listener.stdout.close()
+
+
+@pytest.mark.parametrize("block", pages.marked("serve"), ids=str)
+@pytest.mark.usefixtures("live_db")
+def test_it_serves_and_ends(block: Block, tmp_path: Path) -> None:
+    collected_static()
+    port = free_port()
+    key = {"Authorization": f"Bearer {make_key(newcomer(), 'docs')[1]}"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = f"exec {block.body.replace('8000', str(port))}"
+    server = Child(
+        ["bash", "-c", command], child_environment(port, PATH=path), tmp_path / "log", port
+    )
+    server.start()
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=key, timeout=20) as client:
+            assert client.get("/accounts/login/", follow_redirects=True).status_code == 200
+            assert client.get("/api/v1/me").status_code == 200
+            with client.stream("GET", "/events/stream") as stream:
+                if block.target == "pages":
+                    assert stream.status_code == 404
+                else:
+                    assert next(stream.iter_lines()) == "retry: 2000"
+                began = time.monotonic()
+                server.stop()
+                assert time.monotonic() - began < 10  # seconds
+    finally:
+        server.kill()
+    assert "Traceback" not in server.said(), server.said()[-4000:]
 
 
 def test_the_app_of_the_readme_speaks(tmp_path, hub: LiveServer) -> None:

@@ -14,7 +14,8 @@ from chat import rooms
 from chat.api import MessageItem, RoomItem
 from chat.models import Room
 from consumers import protocol
-from consumers.protocol import Close
+from consumers.protocol import Close, Reset, Revoked, Whisper
+from events.log import LoggedEvent
 from hub.api import api
 from tasks import jobs
 from tasks.api import JobItem
@@ -44,9 +45,34 @@ def javascript(*names: str) -> str:
     return "\n".join((STATIC / name).read_text(encoding="utf-8") for name in names)
 
 
+def made() -> dict[str, list[str]]:
+    """The fields of every frame that the hub makes, as they follow each other."""
+    frames = [
+        protocol.welcome(user={}, connection="", epoch="", cursor="", offsets={}),
+        protocol.frame(LoggedEvent("user.1", 1, "order.late", "{}", "")),
+        protocol.frame(Whisper("user.1", "order.tick", {})),
+        protocol.frame(Reset("user.1", 1, "expired")),
+        protocol.frame(Revoked("user.1")),
+        protocol.heartbeat(""),
+        protocol.reply(1, {}),
+        protocol.refusal(1, "forbidden", ""),
+    ]
+    found: dict[str, list[str]] = {}
+    for frame in map(json.loads, frames):
+        fields = found.setdefault(frame.pop("op"), [])
+        fields += [name for name in frame if name not in fields]
+    return found
+
+
 def test_frames_to_the_client_are_those_that_are_sent() -> None:
-    shown = {words(row[0])[0]: tuple(words(row[1])) for row in table("To the client")}
-    assert shown == dict(protocol.TO_CLIENT)
+    assert made() == {words(row[0])[0]: words(row[1]) for row in table("To the client")}
+
+
+def test_every_frame_is_made_in_one_place() -> None:
+    for path in (ROOT / "consumers").glob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        ops = re.findall(r"""["']op["'"]+\s*:\s*"(\w+)""", source)
+        assert set(ops) <= (made().keys() if path.name == "protocol.py" else set()), path
 
 
 def test_frames_from_the_client_are_those_that_are_understood() -> None:
@@ -59,7 +85,7 @@ def test_frames_from_the_client_are_those_that_are_understood() -> None:
 def test_the_browsers_client_takes_every_frame_and_sends_no_other() -> None:
     source = javascript("client.js", "transports/websocket.js")
     taken = set(re.findall(r'frame\.op === "(\w+)"', source))
-    assert taken == set(protocol.TO_CLIENT)
+    assert taken == set(made())
     sent = set(re.findall(r'\bop: "(\w+)"', javascript("client.js")))
     assert sent
     assert sent <= set(protocol.FROM_CLIENT)
@@ -68,7 +94,7 @@ def test_the_browsers_client_takes_every_frame_and_sends_no_other() -> None:
 
 
 def test_streams_name_their_blocks_as_sockets_name_their_frames() -> None:
-    assert set(protocol.NAMES.values()) <= set(protocol.TO_CLIENT)
+    assert set(protocol.NAMES.values()) <= set(made())
     for name in protocol.NAMES.values():
         assert f"`{name}`" in PAGE.partition("## By HTTP")[2]
 

@@ -49,9 +49,17 @@ def test_retention_by_age_raises_the_floor():
 def test_events_per_minute_cover_the_last_hour_without_gaps():
     fill("group.sales", 3)
     Event.objects.filter(offset=1).update(at=timezone.now() - timedelta(minutes=90))
-    counts = log.per_minute(["group.sales"])
+    counts = log.per_minute({"group.sales": 3})
     assert len(counts) == 60
     assert sum(count for _, count in counts) == 2
+
+
+def test_events_per_minute_are_counted_up_to_a_position():
+    fill("group.sales", 3)
+    fill("user.1", 5)
+    counts = log.per_minute({"group.sales": 2, "user.1": 4, "user.2": 7})
+    assert sum(count for _, count in counts) == 6
+    assert sum(count for _, count in log.per_minute({})) == 0
 
 
 def test_a_database_older_than_its_mirror_starts_a_new_epoch():

@@ -8,7 +8,7 @@ from asgiref.sync import async_to_sync
 from django.db import connection, transaction
 
 import events
-from events import log, sequence, topics
+from events import layer, log, sequence, topics
 from events.errors import EventTooLarge, InvalidEvent
 from events.models import Event, Topic
 
@@ -46,6 +46,21 @@ def test_offsets_are_dense_per_topic_and_in_order_of_publishing():
         found = log.after(topics.user(user), 0, 100)
         assert [event.offset for event in found] == list(range(1, 11))
         assert [event.data["n"] for event in found] == list(range(user - 1, 30, 3))
+
+
+def test_what_is_published_together_is_announced_in_that_order(monkeypatch):
+    events.publish_many([("user.1", "order.late", {})] * 3)
+    told: list[str] = []
+    monkeypatch.setattr(
+        layer,
+        "group_send_many",
+        lambda messages: told.extend(message["event"]["type"] for _, message in messages),
+    )
+    with transaction.atomic():
+        events.publish("user.1", "order.late", {})
+        events.publish("user.2", "order.found", {})
+        events.publish("user.1", "order.done", {})
+    assert told == ["order.late", "order.found", "order.done"]
 
 
 def test_thousands_in_one_go_are_numbered_in_several_short_transactions():

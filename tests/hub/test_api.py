@@ -232,6 +232,20 @@ def test_a_cookie_needs_our_origin_for_what_changes_something(alice: User) -> No
         assert caller.ask("GET", "/me", origin=origin).status_code == 200
 
 
+def test_what_a_proxy_says_of_the_scheme_makes_no_origin_ours(alice: User) -> None:
+    """Sockets go by HUB_URL too: a page that may not open one does not post."""
+    caller = Caller(user=alice)
+    answer = caller.generic(
+        "POST",
+        "/api/v1/events",
+        json.dumps(EVENT),
+        content_type="application/json",
+        secure=True,
+        headers={"origin": "https://testserver"},
+    )
+    refused(answer, 403, "bad_origin")
+
+
 def test_a_cookie_without_an_origin_needs_the_csrf_token(alice: User) -> None:
     caller = Caller(user=alice)
     caller.headers_ = {}

@@ -259,6 +259,26 @@ def test_every_origin_is_accepted(monkeypatch: pytest.MonkeyPatch, origin: str) 
     assert env.origins("HUB_X") == [origin]
 
 
+@pytest.mark.parametrize(
+    ("further", "trusted"),
+    [
+        ("", ["https://hub.example.org"]),
+        ("https://a.example.org", ["https://hub.example.org", "https://a.example.org"]),
+    ],
+)
+def test_further_origins_are_added_to_our_own(
+    tmp_path: Path, further: str, trusted: list[str]
+) -> None:
+    asked = manage(
+        *("shell", "--no-imports", "-c"),
+        "from django.conf import settings; print(*settings.CSRF_TRUSTED_ORIGINS)",
+        HUB_DATA_DIR=str(tmp_path),
+        HUB_URL="https://hub.example.org",
+        HUB_ORIGINS=further,
+    )
+    assert asked.stdout.split() == trusted, asked.stderr
+
+
 def test_production_settings_pass_djangos_own_check(tmp_path: Path, real_redis: str) -> None:
     ended = manage(
         *("check", "--deploy", "--fail-level", "WARNING"),

@@ -35,7 +35,7 @@ const waiting = [];
 globalThis.fetch = (address) => new Promise((resolve) => waiting.push({ address, resolve }));
 
 const { hub } = await import("../../web/static/hub/client.js");
-const { onSnapshot, refreshAll } = await import("../../web/static/hub/snapshot.js");
+const { onSnapshot, refreshAll, refreshSoon } = await import("../../web/static/hub/snapshot.js");
 const { dayLabel, dayOf } = await import("../../web/static/hub/when.js");
 const { get } = await import("../../web/static/hub/api.js");
 
@@ -139,6 +139,39 @@ test("many wishes for a refresh cost few fetches", async () => {
   await sleep(600);
   clearInterval(serve);
   assert.ok(fetches <= 6, `${fetches} fetches`);
+});
+
+/** How long after this, in ms, the snapshot is asked for that `Math.random` has put at this part of the spread. */
+async function delayOf(part, act) {
+  await sleep(600);
+  const { random } = Math;
+  Math.random = () => part;
+  const began = Date.now();
+  act();
+  Math.random = random;
+  await asked();
+  const delay = Date.now() - began;
+  await answer({ cursor: cursorOf({ "user.1": 23 }), items: [] });
+  return delay;
+}
+
+test("what happens to all pages at once is asked for by each at its own moment", async () => {
+  const epoch = () => socket.says({ op: "reset", topic: "user.1", offset: 23, reason: "epoch" });
+  const expired = () =>
+    socket.says({ op: "reset", topic: "user.1", offset: 23, reason: "expired" });
+  for (const act of [epoch, refreshSoon]) {
+    assert.ok((await delayOf(0.2, act)) > 900);
+    assert.ok((await delayOf(0, act)) < 500);
+  }
+  assert.ok((await delayOf(0.9, expired)) < 500);
+});
+
+test("who is asked for something now does not wait for its moment", async () => {
+  const hurried = await delayOf(0.9, () => {
+    refreshSoon();
+    refreshAll();
+  });
+  assert.ok(hurried < 500);
 });
 
 test("a day is named as it is, wherever its reader lives", () => {

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
+from django.db import OperationalError
 from django.test import Client
 
 from accounts import authenticate
@@ -96,6 +97,51 @@ def test_what_a_crash_cut_short_is_completed_by_the_same_key(charlie, bob, alice
     assert call("POST", "/notifications", message) == (200, {"notifications": 2})
     assert call("POST", "/notifications", message) == (200, {"notifications": 2})
     assert Notification.objects.count() == 2
+
+
+@pytest.fixture
+def crowd(announcer: User) -> int:
+    """More people than one transaction tells; how many there are."""
+    count = notifying.PEOPLE_PER_TRANSACTION * 2
+    User.objects.bulk_create([User(username=f"crowd-{n}") for n in range(count)])
+    return count + 1
+
+
+@pytest.fixture
+def fails_half_way(monkeypatch):
+    """The database goes away between the first people and the next, once."""
+    store, calls = notifying._store, iter([False, True])
+
+    def fails_later(*args: Any) -> int:
+        if next(calls, False):
+            raise OperationalError("gone")
+        return store(*args)
+
+    monkeypatch.setattr(notifying, "_store", fails_later)
+
+
+def everyone(**parts: Any) -> dict[str, Any]:
+    return letter(to={"everyone": True}, **parts)
+
+
+@pytest.mark.usefixtures("fails_half_way")
+def test_a_crowd_is_told_whole_or_not_at_all_without_a_key(announcer, crowd):
+    answer = calls(announcer)("POST", "/notifications", everyone())
+    assert answer == (201, {"notifications": crowd})
+    notifying.deliver_left_behind()
+    told = Notification.objects.values_list("recipient", flat=True)
+    assert len(told) == len(set(told)) == crowd
+
+
+@pytest.mark.usefixtures("fails_half_way")
+def test_a_crowd_that_was_told_in_part_is_completed_by_the_same_key(announcer, crowd):
+    call = calls(announcer)
+    status, answer = call("POST", "/notifications", everyone(key="k"))
+    assert (status, answer["error"]["code"]) == (503, "unavailable")
+    assert "may or may not be stored" in answer["error"]["detail"]
+    assert 0 < Notification.objects.count() < crowd
+    assert call("POST", "/notifications", everyone(key="k")) == (200, {"notifications": crowd})
+    assert Notification.objects.count() == crowd
 
 
 @pytest.mark.parametrize("to", [{"teams": ["night"]}, {"everyone": True}])

@@ -115,6 +115,19 @@ def test_a_team_reads_its_own(client, announcer, bob, charlie):
     assert "For the warehouse" not in client.get("/announcements/").content.decode()
 
 
+def test_the_page_shows_what_it_fetches_after_a_reset(client, announcer, admin, bob):
+    foreign, own = Group.objects.create(name="Night"), Group.objects.create(name="Day")
+    bob.groups.add(own)
+    for author, team in ((announcer, foreign), (bob, foreign), (None, own), (None, None)):
+        announcements.create(author, f"By {author} to {team}", team=team)
+    for user, count in ((announcer, 2), (admin, 4), (bob, 2)):
+        client.force_login(user)
+        page, api = client.get("/announcements/"), client.get("/api/v1/announcements").json()
+        assert page.context["items"] == api["items"]
+        assert len(api["items"]) == count
+        assert f'data-cursor="{api["cursor"]}"' in page.content.decode()
+
+
 @pytest.mark.parametrize("wrong", [{"title": ""}, {"title": "x" * 201}, {"level": "loud"}])
 def test_what_is_wrong_is_said_in_place(client, announcer, wrong):
     client.force_login(announcer)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,7 +11,9 @@ from django.contrib.auth.models import Group
 
 from chat import marks, messages, rooms
 from chat.models import Involvement, Room
-from events import log, publish, topics
+from events import log, presence, publish, redis_client, sequence, topics
+from events.models import Event, Topic
+from events.presence import Lease
 from notifications import announcements, notify
 from tasks import jobs
 from tasks.models import Attempt, Job, Outage, State
@@ -35,19 +38,74 @@ def test_shows_what_needs_me_what_is_announced_and_what_happens(alice, bob):
     assert sum(minute["count"] for minute in shown["per_minute"]) == 4
 
 
-def test_goes_on_from_a_cursor_that_is_not_younger_than_its_rows(alice, monkeypatch):
+@pytest.fixture
+def once_positioned(monkeypatch):
+    """Does something right after the next position was read, before anything is counted."""
+
+    def plan(act: Callable[[], Any]) -> None:
+        position = log.position
+
+        def then_act(names: Any) -> log.Position:
+            monkeypatch.setattr(log, "position", position)
+            found = position(names)
+            act()
+            return found
+
+        monkeypatch.setattr(log, "position", then_act)
+
+    return plan
+
+
+def shown_to(client: Any, user: Any, address: str) -> dict[str, Any]:
+    """The snapshot of the API, or the one of a page, with the cursor that the page goes on from."""
+    client.force_login(user)
+    answer = client.get(address)
+    is_api = address.startswith("/api/")
+    shown: dict[str, Any] = answer.json() if is_api else answer.context["snapshot"]
+    assert is_api or f'data-cursor="{shown["cursor"]}"' in answer.content.decode()
+    return shown
+
+
+LOADS = pytest.mark.parametrize("address", ["/", "/wall/", "/api/v1/dashboard"])
+
+
+@LOADS
+def test_an_event_during_the_load_is_counted_once(client, alice, once_positioned, address):
     publish("group.dashboard", "orders.order.created", {"title": "Before"})
-    counted = log.per_minute
+    once_positioned(lambda: publish("group.dashboard", "orders.tick", {}))
+    shown = shown_to(client, alice, address)
+    assert sum(minute["count"] for minute in shown["per_minute"]) == 1
+    assert [event.type for event in events_after(shown)] == ["orders.tick"]
 
-    def while_something_happens(names, minutes=60):
-        monkeypatch.setattr(log, "per_minute", counted)
-        publish("group.dashboard", "orders.order.created", {"title": "Meanwhile"})
-        return counted(names, minutes)
 
-    monkeypatch.setattr(log, "per_minute", while_something_happens)
+@LOADS
+def test_a_job_that_ends_during_the_load_is_counted_once(client, alice, once_positioned, address):
+    at_noon(alice)
+    job(alice, state=State.SUCCEEDED)
+    once_positioned(lambda: job(alice, state=State.SUCCEEDED))
+    shown = shown_to(client, alice, address)
+    assert totals(shown["jobs"]["today"])["succeeded"] == 1
+    assert totals_after(shown)["succeeded"] == 2
+
+
+def test_a_job_whose_event_has_no_offset_yet_is_counted_once(alice):
+    at_noon(alice)
+    job(alice, state=State.FAILED)
+    head = log.heads([topics.DASHBOARD])[topics.DASHBOARD]
+    Topic.objects.filter(name=topics.DASHBOARD).update(head=head - 1)
+    Event.objects.filter(topic=topics.DASHBOARD, offset=head).update(offset=None)
     shown = dashboard.snapshot(alice)
-    assert "group.dashboard:2" in shown["cursor"]
-    assert sum(minute["count"] for minute in shown["per_minute"]) == 2
+    assert totals(shown["jobs"]["today"])["failed"] == 0
+    sequence.flush([topics.DASHBOARD])
+    assert totals_after(shown)["failed"] == 1
+
+
+def totals_after(shown: dict[str, Any]) -> dict[str, int]:
+    counts = totals(shown["jobs"]["today"])
+    for event in events_after(shown):
+        if event.topic == topics.DASHBOARD and event.data.get("state") in counts:
+            counts[event.data["state"]] += 1
+    return counts
 
 
 def test_activity_holds_only_topics_of_mine(alice):
@@ -80,6 +138,25 @@ def test_the_api_answers_the_same(client, alice):
         "rooms",
     ):
         assert answer[part] == page[part]
+
+
+def test_people_are_those_that_presence_tells(client, alice, bob):
+    leases = [Lease(topics.DASHBOARD, user.pk, user.username, "c") for user in (bob, alice)]
+    with_redis(presence.hold, {lease: lease.user_id == bob.pk for lease in leases})
+    client.force_login(alice)
+    told = client.get("/api/v1/presence?topic=group.dashboard").json()["people"]
+    assert {person["name"]: person["away"] for person in told} == {"alice": True, "bob": False}
+    shown = client.get("/api/v1/dashboard").json()["people"]
+    assert shown == sorted(told, key=lambda person: str(person["name"]))
+    with_redis(presence.release, dict.fromkeys(leases, 0.0))
+
+
+def with_redis(work: Callable[[Any], Any], leases: Any) -> None:
+    async def run() -> None:
+        await work(leases)
+        await redis_client.close()
+
+    asyncio.run(run())
 
 
 def test_costs_few_queries_however_much_there_is(client, alice, django_assert_max_num_queries):
@@ -245,21 +322,6 @@ def events_after(snapshot: dict[str, Any]) -> list[Any]:
         topic, _colon, offset = place.rpartition(":")
         found += log.after(topic, int(offset), 1000)
     return found
-
-
-def test_jobs_are_not_counted_twice_while_one_ends(alice, monkeypatch):
-    at_noon(alice)
-    counted = jobs.today
-
-    def while_one_ends(zone: Any) -> Any:
-        monkeypatch.setattr(jobs, "today", counted)
-        job(alice, state=State.SUCCEEDED)
-        return counted(zone)
-
-    monkeypatch.setattr(jobs, "today", while_one_ends)
-    shown = dashboard.snapshot(alice)
-    assert totals(shown["jobs"]["today"])["succeeded"] == 1
-    assert events_after(shown) == []
 
 
 def test_the_day_of_the_api_is_the_persons_too(client, alice):

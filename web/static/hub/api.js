@@ -31,7 +31,7 @@ export class ApiError extends Error {
 function sentence(status, code) {
   if (code === "timeout")
     return gettext("The hub didn’t answer. Look whether it was done before you try again.");
-  if (status === 0) return gettext("The hub can’t be reached. Nothing was changed; try again.");
+  if (status === 0) return gettext("The hub can’t be reached. Try again in a moment.");
   const known = Object.hasOwn(SENTENCES, code) ? code : status >= 500 && "internal_error";
   return known ? SENTENCES[known]() : undefined;
 }

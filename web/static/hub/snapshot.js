@@ -9,6 +9,7 @@ import { hub } from "./client.js";
 
 const GATHER = 30; // ms: an epoch's change resets every topic at once
 const SPACING = 500; // ms from one snapshot to the next
+const SPREAD = 5000; // ms over which the pages of an office ask that have the same reason at the same moment
 const PAUSE = 2000; // ms before another try, doubled up to LONGEST
 const LONGEST = 30_000;
 
@@ -17,6 +18,8 @@ const resets = new Set(); // topics that wait for a snapshot, however long it ta
 const held = new Set(); // these, and during a fetch every other topic of the page
 let asked = 0; // how often a fresh snapshot was asked for
 let running = false;
+let timer;
+let due = Number.POSITIVE_INFINITY; // when the next snapshot is fetched, while none is
 let fetching = false;
 let shownAt = Number.NEGATIVE_INFINITY;
 
@@ -28,10 +31,23 @@ export function onSnapshot(refresh) {
 
 /** Fetch and show everything anew, without a reset: what one may read has changed, or a list has a gap. */
 export function refreshAll() {
+  refreshBy(0);
+}
+
+/** The same for what happens to every page at once: each at a moment of its own, seconds later. */
+export function refreshSoon() {
+  refreshBy(Math.random() * SPREAD);
+}
+
+function refreshBy(delay) {
   asked += 1;
   if (running) return;
-  running = true;
-  setTimeout(run, Math.max(GATHER, shownAt + SPACING - Date.now()));
+  const now = Date.now();
+  const at = Math.max(now + GATHER, shownAt + SPACING) + delay;
+  if (at >= due) return;
+  due = at;
+  clearTimeout(timer);
+  timer = setTimeout(run, at - now);
 }
 
 const { topics = "" } = document.body.dataset;
@@ -40,12 +56,13 @@ const named = topics.split(",").filter(Boolean);
 /** Whether `GET /api/v1/dashboard` shows the topic: those of rooms and jobs have snapshots of their own. */
 export const isOurs = (topic) => topic.startsWith("team.") || named.includes(topic);
 
-hub.on("reset", ({ topic }) => {
+hub.on("reset", ({ topic, reason }) => {
   if (!isOurs(topic)) return;
   hub.hold(topic); // whatever held it before was let go by the reset
   held.add(topic);
   resets.add(topic);
-  refreshAll();
+  if (reason === "epoch") refreshSoon();
+  else refreshAll();
 });
 
 hub.on("revoked", ({ topic }) => {
@@ -76,6 +93,8 @@ function release(list, cursor) {
 }
 
 async function run() {
+  running = true;
+  due = Number.POSITIVE_INFINITY;
   let pause = PAUSE;
   let shown = -1;
   let snapshot;

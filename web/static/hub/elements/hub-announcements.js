@@ -1,21 +1,29 @@
+import { topicOf } from "../announced.js";
 import { get, send } from "../api.js";
 import { hub } from "../client.js";
+import { parseCursor } from "../cursor.js";
 import { copy, glow, setLevel, setLinked, setText, setTime, slot } from "../dom.js";
-import { onSnapshot, refreshAll } from "../snapshot.js";
+import { onSnapshot, refreshSoon } from "../snapshot.js";
 import { sayError } from "./hub-toasts.js";
 
 const PAGE = 30;
+const MOST = 60; // posts; the older ones have pages of their own
 // In sessionStorage: survives signing in again, and is nobody else's.
 const DRAFT = `hub.announcement.${document.body.dataset.user}`;
 
-/** The live blog. On the dashboard the newest few, in brief; on its page also written, edited and removed. */
+/**
+ * The live blog. On the dashboard the newest few, in brief; on its page also written, edited and removed.
+ *
+ * A post is one of its topic: what moves is deleted on one topic and created on another, in whichever order they come.
+ */
 class HubAnnouncements extends HTMLElement {
-  #items = new Map(); // what the hub told about, for editing in place
   #offs = [];
+  #foreign = new Set(); // topics of teams that a superuser is not in
 
   connectedCallback() {
+    this.#listen(this.dataset.cursor);
     this.#offs = [
-      hub.on("event", ({ type, data }) => this.#happened(type, data)),
+      hub.on("event", (event) => this.#happened(event)),
       onSnapshot((snapshot) => this.#reload(snapshot)),
     ];
     this.addEventListener("click", this.#click);
@@ -26,45 +34,61 @@ class HubAnnouncements extends HTMLElement {
 
   disconnectedCallback() {
     for (const off of this.#offs) off();
+    for (const topic of this.#foreign) hub.unsubscribe(topic);
+    this.#foreign.clear();
     this.removeEventListener("click", this.#click);
     this.removeEventListener("submit", this.#submit);
     this.removeEventListener("input", this.#keepDraft);
   }
 
   #most() {
-    return Number(this.dataset.most) || Number.POSITIVE_INFINITY;
+    return Number(this.dataset.most) || MOST;
   }
 
-  #happened(type, data) {
+  #happened({ topic, type, data }) {
     if (type === "announcement.created" && !("older" in this.dataset))
       this.#show(data, { isNew: true });
-    else if (type === "announcement.updated" && this.#post(data.id))
+    else if (type === "announcement.updated" && this.#post(topic, data.id))
       this.#show(data, { isNew: true });
-    else if (type === "announcement.deleted") this.#drop(data.id);
+    else if (type === "announcement.deleted") this.#drop(this.#post(topic, data.id));
   }
 
   async #reload(snapshot) {
     if ("older" in this.dataset) return;
-    const items = this.dataset.most
-      ? snapshot.announcements
-      : (await get(`/announcements?limit=${PAGE}`)).items;
+    const { items, cursor, next } = this.dataset.most
+      ? { items: snapshot.announcements }
+      : await get(`/announcements?limit=${PAGE}`);
     this.#posts().replaceChildren();
     for (const item of items) this.#show(item);
+    this.#showOlder(next);
     this.#showEmpty();
+    this.#listen(cursor);
+  }
+
+  /** The topics of what is shown that the page does not hear of anyway. */
+  #listen(cursor) {
+    const heard = document.body.dataset.topics.split(",");
+    for (const topic of parseCursor(cursor)?.offsets.keys() ?? []) {
+      if (heard.includes(topic) || this.#foreign.has(topic)) continue;
+      this.#foreign.add(topic);
+      hub.subscribe(topic, cursor);
+    }
   }
 
   #posts() {
     return this.querySelector(".posts");
   }
 
-  #post(id) {
-    return this.#posts().querySelector(`[data-id="${Number(id)}"]`);
+  #post(topic, id) {
+    const posts = [...this.#posts().children];
+    return posts.find((post) => post.dataset.topic === topic && post.dataset.id === String(id));
   }
 
   #show(item, { isNew = false } = {}) {
-    this.#items.set(item.id, item);
+    const topic = topicOf(item);
     const post = copy(this.querySelector("template"));
     post.dataset.id = item.id;
+    post.dataset.topic = topic;
     post.dataset.level = item.level;
     setText(post, "title", item.title);
     setLinked(post, "body", item.body);
@@ -78,25 +102,37 @@ class HubAnnouncements extends HTMLElement {
       const link = slot(post, act);
       if (link) link.href = `/announcements/${item.id}/${act}/`;
     }
-    const former = this.#post(item.id);
+    const former = this.#post(topic, item.id);
     if (former) former.replaceWith(post);
     else {
       const posts = [...this.#posts().children];
       const older = posts.find((other) => Number(other.dataset.id) < item.id);
       this.#posts().insertBefore(post, older ?? null);
     }
-    while (this.#posts().childElementCount > this.#most()) this.#posts().lastElementChild.remove();
+    this.#trim();
     if (isNew) glow(post);
     this.#showEmpty();
   }
 
-  #drop(id) {
-    this.#items.delete(id);
-    const post = this.#post(id);
+  #trim() {
+    const surplus = [...this.#posts().children].slice(this.#most());
+    if (!surplus.length) return;
+    for (const post of surplus) post.remove();
+    this.#showOlder(this.#posts().lastElementChild.dataset.id);
+  }
+
+  #showOlder(next) {
+    const place = slot(this, "older");
+    if (!place) return; // the dashboard leads to the page
+    place.hidden = !next;
+    place.querySelector("a").href = `?before=${next ?? ""}`;
+  }
+
+  #drop(post) {
     if (!post) return;
     post.remove();
     this.#showEmpty();
-    if (this.dataset.most) refreshAll(); // the next older one moves up
+    if (this.dataset.most) refreshSoon(); // the next older one moves up
   }
 
   #showEmpty() {
@@ -122,7 +158,7 @@ class HubAnnouncements extends HTMLElement {
         if (dialog.returnValue !== "remove") return;
         try {
           await send("DELETE", `/announcements/${post.dataset.id}`);
-          this.#drop(Number(post.dataset.id));
+          this.#drop(this.#post(post.dataset.topic, post.dataset.id));
         } catch (error) {
           sayError(error.message);
         }

@@ -1,21 +1,19 @@
+import { topicOf } from "../announced.js";
 import { hub } from "../client.js";
 import { setLinked, setText, setTime, slot } from "../dom.js";
 
 /** The page that edits an announcement: says at once when somebody else changes or removes it. */
 class HubEdit extends HTMLElement {
   #opened; // the announcement as this page has shown it
+  #standing = new Map(); // topic -> what it says there; while it moves on none, or on two
   #off = () => {};
 
   connectedCallback() {
     const present = this.querySelector("#present");
     if (!present) return;
     this.#opened = JSON.parse(present.textContent);
-    this.#off = hub.on("event", ({ type, data }) => {
-      if (data.id !== this.#opened.id) return;
-      if (type === "announcement.deleted") this.#say("removed");
-      else if (type === "announcement.created" || type === "announcement.updated")
-        this.#changed(data);
-    });
+    this.#standing.set(topicOf(this.#opened), this.#opened);
+    this.#off = hub.on("event", (event) => this.#happened(event));
     this.addEventListener("submit", this.#saving);
   }
 
@@ -27,6 +25,16 @@ class HubEdit extends HTMLElement {
   /** From here on the news is one's own. */
   #saving = () => this.#off();
 
+  #happened({ topic, type, data }) {
+    if (!type.startsWith("announcement.") || data.id !== this.#opened.id) return;
+    if (type === "announcement.deleted") this.#standing.delete(topic);
+    else this.#standing.set(topic, data);
+    const items = [...this.#standing.values()];
+    items.sort((one, other) => (changedAt(one) < changedAt(other) ? 1 : -1));
+    if (items.length) this.#changed(items[0]);
+    else this.#say("removed");
+  }
+
   #changed(item) {
     if (isSame(item, this.#opened)) {
       this.#say("present");
@@ -37,7 +45,7 @@ class HubEdit extends HTMLElement {
     const place = slot(this, "team");
     setText(this, "team", item.team?.name ?? place.dataset.everybody);
     setText(this, "level", document.querySelector("#level-words").dataset[item.level]);
-    setTime(slot(this, "time"), item.edited_at ?? item.at);
+    setTime(slot(this, "time"), changedAt(item));
     this.#say("changed");
   }
 
@@ -53,6 +61,8 @@ class HubEdit extends HTMLElement {
     else form.removeAttribute("action");
   }
 }
+
+const changedAt = ({ edited_at, at }) => edited_at ?? at;
 
 function isSame(one, other) {
   return (

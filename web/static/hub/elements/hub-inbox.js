@@ -8,6 +8,7 @@ import { fillIn, gettext, ngettext } from "../words.js";
 import { sayError } from "./hub-toasts.js";
 
 const PAGE = 50;
+const MOST = 100; // rows that come by themselves; beyond them the oldest are for "Older" to bring back
 const MIDNIGHT = 60_000; // ms between looks at whether "Today" still is
 
 /** The list at the left and the chosen notification at the right, both live, both by keyboard. */
@@ -16,6 +17,7 @@ class HubInbox extends HTMLElement {
   #chosen = null; // id
   #state;
   #next;
+  #most = MOST;
   #offs = [];
   #timer;
 
@@ -82,7 +84,21 @@ class HubInbox extends HTMLElement {
     const row = this.#build(item);
     this.#place(row, item);
     if (isNew && !known) glow(row);
+    if (isNew) this.#trim();
     this.#showEmpty();
+  }
+
+  /** A page that is open for days keeps what one asked for and what one is at, not all that ever came. */
+  #trim() {
+    const rows = this.#rows();
+    if (rows.length > this.#most) {
+      const picked = this.#picked();
+      for (const row of rows.slice(this.#most))
+        if (Number(row.dataset.id) !== this.#chosen && !picked.includes(row)) this.#drop(row);
+      this.#showOlder(Number(rows[this.#most - 1].dataset.id));
+    }
+    const kept = new Set([this.#chosen, ...this.#rows().map((row) => Number(row.dataset.id))]);
+    for (const id of this.#items.keys()) if (!kept.has(id)) this.#items.delete(id);
   }
 
   #setRead(id, read) {
@@ -415,6 +431,7 @@ class HubInbox extends HTMLElement {
       const { items, next } = await get(
         `/inbox?state=${this.#state}&before=${before}&limit=${PAGE}`,
       );
+      this.#most += items.length;
       for (const item of items) this.#add(item);
       this.#showOlder(next);
     } catch (error) {
