@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 from django.db import Error as DatabaseError
@@ -82,6 +82,16 @@ class Subscription:
             positions = self.positions
         text = cursors.write(self.epoch, {**self._foreign, **positions})
         return text if len(text) <= cursors.MAX_LENGTH else cursors.write(self.epoch, positions)
+
+    def cursor_before(self, at: Cursor | None, first: Sequence[Item]) -> str:
+        """Where the client is until it has been told what comes first; `at` is where it came from."""
+        if at is None or not first:
+            return self.cursor()
+        if at.epoch != self.epoch:
+            return str(at)
+        about = {item.topic for item in first}
+        unsaid = {name: offset for name, offset in at.positions.items() if name in about}
+        return self.cursor({**self.positions, **unsaid})
 
     async def open(
         self, names: Iterable[str], at: Cursor | None, *, live: bool = True

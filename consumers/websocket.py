@@ -189,7 +189,7 @@ class HubSocket(SignedInSocket):
                 user={"id": visitor.credential.user_id, "name": visitor.credential.name},
                 connection=self.connection,
                 epoch=subscription.epoch,
-                cursor=subscription.cursor(),
+                cursor=subscription.cursor_before(query.cursor, [*parting, *resets]),
                 offsets=subscription.positions,
             )
         )

@@ -135,6 +135,7 @@ class Delivery:
         self._positions = read.offsets if read else {}
         self._epoch_is_over = False
         self._awaited: set[str] = set()
+        self._former: str | None = None
         self._held: dict[str, _Hold] = {}
         self._emit = emit
         self._again = again
@@ -143,6 +144,8 @@ class Delivery:
 
     @property
     def cursor(self) -> str | None:
+        if self._awaited:
+            return self._former
         return None if self._epoch is None else write_cursor(self._epoch, self._positions)
 
     @property
@@ -150,8 +153,9 @@ class Delivery:
         return list(self._positions)
 
     def welcome(self, epoch: str, offsets: Mapping[str, int]) -> None:
-        if self._epoch is not None and epoch != self._epoch:
-            self._awaited = set(self._positions)
+        if self._epoch is not None and (epoch != self._epoch or self._awaited):
+            self._former = self.cursor
+            self._awaited |= set(self._positions)
             self._positions.clear()
             for hold in self._held.values():
                 hold.events = []

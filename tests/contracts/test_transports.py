@@ -17,7 +17,7 @@ from accounts.models import ApiKey
 from consumers.database import in_database
 from events import epoch, layer, log, topics
 from events.models import Event, Topic
-from tests.contracts.clients import TRANSPORTS, Turned, listening
+from tests.contracts.clients import TRANSPORTS, Turned, first_cursor, listening
 from tests.live import cookies_of, newcomer
 
 pytestmark = [pytest.mark.usefixtures("live_db"), pytest.mark.timeout(60)]
@@ -115,6 +115,32 @@ async def test_a_position_that_cannot_be_continued_is_a_reset(server, key, trans
     async with listening(transport, server, headers=headers, cursor=f"{now}~{own}:3") as heard:
         await heard.until(lambda heard: heard.offsets(own) == [4, 5])
         assert heard.resets == []
+
+
+@every_transport
+@pytest.mark.parametrize("reason", ["expired", "ahead", "epoch"])
+async def test_no_cursor_runs_ahead_of_a_reset_that_is_still_to_be_said(
+    server, key, transport, reason
+):
+    alice = await in_database(newcomer)
+    own = topics.user(alice.pk)
+    headers = await in_database(key, alice)
+    await in_database(publish, own, 5)
+    await in_database(Topic.objects.filter(name=own).update, floor=3)
+    now = await in_database(epoch.current)
+    cursor = {
+        "expired": f"{now}~{own}:2",
+        "ahead": f"{now}~{own}:6",
+        "epoch": f"0123456789abcdef~{own}:4",
+    }[reason]
+    query = {"headers": headers, "topics": own, "cursor": cursor}
+    said, cursor = await first_cursor(transport, server, **query)
+    if "reset" in said:
+        assert transport != "websocket"
+        return
+    query["cursor"] = cursor
+    async with listening(transport, server, **query) as heard:
+        await heard.until(lambda heard: own in [reset["topic"] for reset in heard.resets])
 
 
 @every_transport

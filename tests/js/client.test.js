@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { beforeEach, mock, test } from "node:test";
 import { Hub } from "../../web/static/hub/client.js";
 
@@ -60,6 +61,10 @@ function event(topic, offset) {
 function answer(value, { status = 200, type = "application/json" } = {}) {
   const body = { events: [], resets: [], revoked: [], whispers: [], more: false, ...value };
   return new Response(JSON.stringify(body), { status, headers: { "Content-Type": type } });
+}
+
+function vectors(name) {
+  return JSON.parse(readFileSync(new URL(`../vectors/${name}.json`, import.meta.url)));
 }
 
 async function settle() {
@@ -583,6 +588,28 @@ test("two sockets that never got through lead to server-sent events", async () =
   assert.deepEqual(offsets(), [1]);
   assert.equal(hub.cursor, "e1~user.7:1");
   assert.equal(hub.state, "live");
+});
+
+test("a stream that begins with resets is gone on with", async () => {
+  for (const { cursor, opening, resets, end } of vectors("opening")) {
+    sockets = [];
+    seen.reset = [];
+    hub = new Hub(world);
+    hub.on("reset", (value) => seen.reset.push(value));
+    const stream = streaming();
+    const asked = http({ stream: stream.handler, poll: async () => answer({ cursor }) });
+    hub.start({ cursor });
+    await blockTheSocket();
+    await stream.says(opening);
+    assert.deepEqual(
+      seen.reset.map(({ topic, offset, reason }) => [topic, offset, reason]),
+      resets,
+    );
+    assert.equal(hub.state, "live");
+    assert.equal(hub.cursor, end);
+    assert.equal(asked.filter((address) => address.startsWith("/events/stream")).length, 1);
+    hub.stop();
+  }
 });
 
 test("a server that is away is not taken for a blocked socket", async () => {
