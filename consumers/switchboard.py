@@ -14,7 +14,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -408,8 +408,8 @@ class Switchboard:
     async def _pulse(self) -> None:
         while True:
             self._drop_idle()
-            names = list(self._lines)
-            standing = await aside(_look, names)
+            known = {name: line.known for name, line in self._lines.items()}
+            standing = await aside(_look, self._epoch, known)
             behind = [
                 name
                 for name, reach in standing[1].items()
@@ -456,8 +456,8 @@ class Switchboard:
                 subscription.end(Close.RESTARTING)
 
     async def _mirror(self) -> None:
-        await aside(epochs.check_mirror)
         while True:
+            await aside(epochs.check_mirror)
             await aside(epochs.write_mirror)
             await asyncio.sleep(MIRROR)
 
@@ -565,12 +565,18 @@ class Switchboard:
                 await asyncio.sleep(0)
 
 
-def _look(names: list[str]) -> tuple[str, dict[str, Reach]]:
+def _look(epoch: str, known: Mapping[str, int]) -> tuple[str, dict[str, Reach]]:
+    """Where the log stands. One that does not reach as far as was known of it has gone back in time."""
     try:
         sequence.flush_left_behind()
     except Exception:
         logger.exception("What other processes left behind could not be numbered")
-    return log.epoch(), log.reach(names)
+    current, reached = log.epoch(), log.reach(known)
+    if current == epoch and any(reached[name].head < head for name, head in known.items()):
+        logger.warning("The log has gone back in time: starting a new epoch")
+        epochs.renew_from(current)
+        current = log.epoch()
+    return current, reached
 
 
 def _pair(reading: Reading) -> tuple[int, str]:

@@ -329,6 +329,32 @@ async def test_a_new_epoch_resets_everybody(server, key, transport):
 
 
 @every_transport
+async def test_a_log_that_goes_back_under_a_running_server_resets_its_readers(
+    server, key, transport
+):
+    alice = await in_database(newcomer)
+    own = topics.user(alice.pk)
+    headers = await in_database(key, alice)
+    before = await in_database(epoch.current)
+
+    def go_back() -> None:
+        with transaction.atomic():
+            Event.objects.filter(topic=own, offset__gt=2).delete()
+            Topic.objects.filter(name=own).update(head=2)
+
+    async with listening(transport, server, headers=headers) as heard:
+        await in_database(publish, own, 5)
+        await heard.until(lambda heard: len(heard.offsets(own)) == 5)
+        await in_database(go_back)
+        await heard.until(lambda heard: own in [reset["topic"] for reset in heard.resets])
+        await in_database(publish, own, 3, "order.again")
+        await heard.until(lambda heard: heard.offsets(own)[5:] == [3, 4, 5])
+        if transport in {"websocket", "stream"}:  # the others may ask again before the pulse looks
+            assert {reset["reason"] for reset in heard.resets} == {"epoch"}
+            assert await in_database(epoch.current) != before
+
+
+@every_transport
 async def test_leaving_a_team_ends_its_topic_and_nothing_else(server, key, transport):
     alice = await in_database(newcomer)
     team = await in_database(Group.objects.create, name=f"team of {alice.username}")
