@@ -501,8 +501,8 @@ class Switchboard:
         ]
         try:
             await self._recheck(concerned)
-            await self._recheck_implied([one for one in concerned if one.implied is not None])
             await self._recheck_readers(reading)
+            await self._recheck_implied([one for one in concerned if one.implied is not None])
         except Exception:
             logger.exception("Rights could not be asked; whom it is about must come again")
             for subscription in {*concerned, *(reader for reader, _ in reading)}:
@@ -510,10 +510,16 @@ class Switchboard:
 
     async def _recheck_implied(self, concerned: list[Subscription]) -> None:
         """Who may read more than when they came, such as a new team's topic, comes back and has it."""
-        for subscription in concerned:
-            now = await aside(audience.default_topics, subscription.credential.user_id)
-            if subscription.implied is not None and not subscription.implied.issuperset(now):
+        if not concerned:
+            return
+        people = {subscription.credential.user_id for subscription in concerned}
+        now = await aside(audience.default_topics_of, people)
+        for turn, subscription in enumerate(concerned, 1):
+            implied = subscription.implied
+            if implied is not None and not implied.issuperset(now[subscription.credential.user_id]):
                 subscription.end(Close.RESTARTING)
+            if turn % TURN == 0:
+                await asyncio.sleep(0)
 
     async def _recheck(self, concerned: list[Subscription]) -> None:
         if not concerned:

@@ -317,6 +317,32 @@ async def test_when_rights_to_a_topic_change_its_readers_are_asked_and_nobody_el
     assert client.items == [Revoked(TOPIC)]
 
 
+async def test_what_somebody_lost_is_taken_away_before_anybody_is_asked_about_gains(
+    board, log, monkeypatch
+):
+    subscriptions = [await connected(board) for _ in range(3)]
+    for number, (subscription, _) in enumerate(subscriptions, 1):
+        subscription.implied = frozenset({TOPIC})
+        board._subscriptions[str(number)] = subscription
+    asked: list[str] = []
+
+    async def run(work: Any, *args: Any) -> Any:
+        asked.append(work.__name__)
+        if work is audience.default_topics_of:
+            assert args == ({1},)
+            return {1: [TOPIC, "team.9"]}
+        if work is switchboard._ask:
+            return args
+        return set() if work is audience.allowed else {}
+
+    monkeypatch.setattr(switchboard, "aside", run)
+    change = {"users": [1], "topics": [TOPIC]}
+    await board._recheck_named([LoggedEvent("access", 1, "hub.access", json.dumps(change), "")])
+    assert asked == ["_ask", "allowed", "last_events", "default_topics_of"]
+    for _, client in subscriptions:
+        assert (client.items, client.ended) == ([Revoked(TOPIC)], Close.RESTARTING)
+
+
 async def test_a_lost_topic_is_revoked_and_may_be_given_back(board, log):
     subscription, client = await connected(board)
     subscription.implied = frozenset({TOPIC})
