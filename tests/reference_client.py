@@ -481,8 +481,6 @@ class ReferenceClient:
             base_url=self._url, headers=self._headers, timeout=limits, verify=False, trust_env=False
         ) as http:
             try:
-                if self._topics:
-                    self._spread(await self._ask(http, "/events/poll", all_topics=False))
                 if self.transport == "sse":
                     await self._sse(http)
                 else:
@@ -524,18 +522,16 @@ class ReferenceClient:
             if self.transport == "poll" and not answer["more"]:
                 await asyncio.sleep(self._poll_every)
 
-    async def _ask(
-        self, http: httpx.AsyncClient, path: str, *, all_topics: bool = True, **more: str
-    ) -> Frame:
-        response = await http.get(path, params={**self._query(all_topics=all_topics), **more})
+    async def _ask(self, http: httpx.AsyncClient, path: str, **more: str) -> Frame:
+        response = await http.get(path, params={**self._query(), **more})
         _check(response, "application/json")
         answer: Frame = response.json()
         return answer
 
-    def _query(self, *, all_topics: bool = True) -> dict[str, str]:
+    def _query(self) -> dict[str, str]:
         query = {"cursor": self.cursor or ""}
-        if self._topics and all_topics:
-            query["topics"] = ",".join({*self._topics, *self.delivery.topics})
+        if self._topics:
+            query["topics"] = ",".join(["*", *self._topics])
         return {name: value for name, value in query.items() if value}
 
     def _spread(self, answer: Frame) -> None:

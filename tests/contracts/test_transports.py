@@ -372,6 +372,27 @@ async def test_leaving_a_team_ends_its_topic_and_nothing_else(server, key, trans
         assert heard.offsets(shared) == [1]
 
 
+@pytest.mark.parametrize("transport", ["stream", "long-poll", "poll"])
+async def test_over_http_a_star_stands_for_the_usual_topics(server, key, transport):
+    alice = await in_database(newcomer)
+    team = await in_database(Group.objects.create, name=f"team of {alice.username}")
+    own, shared = topics.user(alice.pk), topics.team(team.pk)
+    headers = await in_database(key, alice)
+    asked = {"topics": f"*,{own}", "headers": headers}
+    async with listening(transport, server, **asked) as heard:
+        await in_database(publish, own, 1)
+        await heard.until(lambda heard: heard.offsets(own) == [1])
+        assert heard.revoked == []
+        if transport != "poll":
+            await asyncio.sleep(0.3)  # a long poll's next request is on its way
+            await in_database(alice.groups.add, team)
+            await heard.until(lambda heard: heard.turned in {503, 0})
+    await in_database(alice.groups.add, team)
+    async with listening(transport, server, cursor=heard.cursor, **asked) as again:
+        await in_database(publish, shared, 1)
+        await again.until(lambda heard: heard.offsets(shared) == [1])
+
+
 @pytest.mark.parametrize("transport", ["websocket", "stream", "long-poll"])
 async def test_who_joins_a_team_is_told_to_come_back_and_then_reads_it(server, key, transport):
     alice = await in_database(newcomer)

@@ -739,7 +739,24 @@ test("over HTTP, subscribing opens the stream anew with the topic and its positi
   assert.equal(hub.state, "live");
   hub.subscribe("job.1");
   await settle();
-  assert.match(asked.at(-1), /topics=job.1/);
+  assert.match(asked.at(-1), /topics=\*%2Cjob.1&/);
+});
+
+test("over HTTP, however many topics are known, only those that the page asks for are named", async () => {
+  const known = Array.from({ length: 120 }, (_, n) => `team.${n + 1}:0`).sort();
+  const rooms = Array.from({ length: 60 }, (_, n) => `room.${n + 1}`);
+  const asked = http({ poll: async () => answer({ cursor: `e1~${known.join("~")}` }) });
+  hub = new Hub(world, { ladder: ["poll"] });
+  hub.start({ cursor: "e1~user.7:0", topics: rooms });
+  await settle();
+  await pass(2);
+  assert.equal(hub.state, "live");
+  assert.ok(asked.length > 1);
+  for (const address of asked)
+    assert.deepEqual(new URL(address, "http://hub.test").searchParams.get("topics").split(","), [
+      "*",
+      ...rooms,
+    ]);
 });
 
 test("over HTTP, a tab nobody looks at polls now and then instead of keeping a connection", async () => {
