@@ -54,8 +54,8 @@ ASKS_PER_SECOND: Final = 50
 ASK_WINDOW: Final = 10  # seconds over which that is an average; of one person, by HTTP
 AGAIN: Final = 1.0
 """Seconds until something that failed is tried again."""
-EARLY: Final = 1000
-"""Events a line keeps that came too early; more are read from the log anyway."""
+EARLY: Final = 512 * 1024
+"""Bytes of events a line keeps that came too early; more are read from the log anyway."""
 TURN: Final = 200
 """Messages or clients dealt with before the loop gets a turn: pings and handshakes must not wait for all."""
 MOST_CONNECTIONS: Final = 500  # of one person, in one process
@@ -83,6 +83,7 @@ class Line:
         self.idle_since = 0.0
         self._board = board
         self._early: dict[int, LoggedEvent] = {}
+        self._early_bytes = 0
         self._recent: deque[LoggedEvent] = deque()
         self._recent_bytes = 0
         self._head = 0
@@ -91,8 +92,7 @@ class Line:
     def receive(self, event: LoggedEvent) -> None:
         """An event of the layer: next, late, doubled or early."""
         if self.known < 0 or event.offset > self.known + 1:
-            if len(self._early) < EARLY:
-                self._early[event.offset] = event
+            self._keep_early(event)
             self._close_gap(NEIGHBOUR)
         elif event.offset == self.known + 1:
             self._advance([event])
@@ -116,18 +116,28 @@ class Line:
         """A new epoch: what was known counts no more. -1: the head is not read yet."""
         self.known = head
         self._head = max(head, 0)
-        self._early.clear()
+        self._drop_early()
         self._recent.clear()
         self._recent_bytes = 0
+
+    def _keep_early(self, event: LoggedEvent) -> None:
+        size = len(event.raw)
+        if event.offset not in self._early and self._early_bytes + size <= EARLY:
+            self._early[event.offset] = event
+            self._early_bytes += size
+
+    def _drop_early(self) -> None:
+        self._early.clear()
+        self._early_bytes = 0
 
     def _advance(self, events: list[LoggedEvent]) -> None:
         if events:
             self.known = events[-1].offset
-        while (following := self._early.pop(self.known + 1, None)) is not None:
+        while (following := self._early.get(self.known + 1)) is not None:
             events.append(following)
             self.known = following.offset
         for old in [offset for offset in self._early if offset <= self.known]:
-            del self._early[old]
+            self._early_bytes -= len(self._early.pop(old).raw)
         if events:
             self._remember(events)
             self._board.hand_on(self, events)
@@ -168,7 +178,7 @@ class Line:
     async def _skip_what_is_gone(self) -> None:
         """The log has nothing after `known`: retention took it, or what came early was forged or undone."""
         reach = (await in_database(log.reach, [self.name]))[self.name]
-        self._early.clear()
+        self._drop_early()
         self._head = reach.head
         if reach.head > self.known:
             self.known = reach.head

@@ -150,7 +150,7 @@ def prune(days: int, count: int) -> int:
         cuts[name] = head - count
     cutoff = timezone.now() - timedelta(days=days)
     numbered = Event.objects.filter(offset__isnull=False).order_by()
-    old = set(numbered.filter(at__lt=cutoff).values_list("topic", flat=True))
+    old = numbered.filter(at__lt=cutoff).values_list("topic", flat=True).distinct()
     for name in old:  # `at` may run a little against the offsets: whatever is young enough stays
         kept = numbered.filter(topic=name, at__gte=cutoff).aggregate(first=Min("offset"))["first"]
         last = numbered.filter(topic=name).aggregate(last=Max("offset"))["last"] or 0
