@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection
 
 import events
 from accounts.authenticate import make_key
-from consumers import websocket
+from consumers import outbox, websocket
 from consumers.database import in_database
 from consumers.protocol import Whisper
 from events import topics
@@ -448,6 +448,22 @@ async def test_a_writer_that_fails_is_told_of_and_ends_its_socket(monkeypatch, c
     await socket._write()
     assert sent == [{"type": "websocket.close", "code": 1011}]
     assert "no frame" in caplog.text
+
+
+async def test_a_client_that_does_not_take_a_write_is_closed_as_too_slow(monkeypatch):
+    monkeypatch.setattr(outbox, "STUCK", 0.05)
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        if message["type"] == "websocket.send":
+            await asyncio.Event().wait()
+
+    socket = websocket.HubSocket()
+    socket.scope, socket.base_send, socket._closed = {"user": User(pk=1)}, send, False
+    socket.push(Whisper(None, "report.ready", {}))
+    await socket._write()
+    assert sent[1:] == [{"type": "websocket.close", "code": 4408}]
 
 
 async def test_a_restart_tells_the_sockets_to_come_back(live_tables):

@@ -14,7 +14,8 @@ from chat import rooms
 from chat.api import MessageItem, RoomItem
 from chat.models import Room
 from consumers import protocol
-from consumers.protocol import Close
+from consumers.protocol import Close, Reset, Revoked, Whisper
+from events.log import LoggedEvent
 from hub.api import api
 from tasks import jobs
 from tasks.api import JobItem
@@ -47,6 +48,22 @@ def javascript(*names: str) -> str:
 def test_frames_to_the_client_are_those_that_are_sent() -> None:
     shown = {words(row[0])[0]: tuple(words(row[1])) for row in table("To the client")}
     assert shown == dict(protocol.TO_CLIENT)
+    event = LoggedEvent("user.1", 1, "order.late", "{}", "")
+    texts = [
+        protocol.welcome(user={}, connection="", epoch="", cursor="", offsets={}),
+        protocol.frame(event),
+        protocol.frame(Whisper("user.1", "order.tick", {})),
+        protocol.frame(Reset("user.1", 1, "expired")),
+        protocol.frame(Revoked("user.1")),
+        protocol.heartbeat(""),
+        protocol.reply(1, {}),
+        protocol.refusal(1, "forbidden", ""),
+    ]
+    sent: dict[str, set[str]] = {}
+    for text in texts:
+        frame = json.loads(text)
+        sent.setdefault(frame.pop("op"), set()).update(frame)
+    assert sent == {op: set(fields) for op, fields in shown.items()}
 
 
 def test_frames_from_the_client_are_those_that_are_understood() -> None:
