@@ -587,11 +587,11 @@ def _look(epoch: str, known: Mapping[str, int]) -> tuple[str, dict[str, Reach]]:
         sequence.flush_left_behind()
     except Exception:
         logger.exception("What other processes left behind could not be numbered")
-    current, reached = log.epoch(), log.reach(known)
+    current, reached = epochs.current(), log.reach(known)
     if current == epoch and any(reached[name].head < head for name, head in known.items()):
         logger.warning("The log has gone back in time: starting a new epoch")
         epochs.renew_from(current)
-        current = log.epoch()
+        current = epochs.current()
     return current, reached
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -82,10 +82,6 @@ def rfc3339(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def epoch() -> str:
-    return epochs.current()
-
-
 def reach(names: Collection[str]) -> dict[str, Reach]:
     """Every name, also of a topic that never had an event."""
     rows = Topic.objects.filter(name__in=names).values_list("name", "floor", "head")
@@ -99,8 +95,12 @@ def heads(names: Collection[str]) -> dict[str, int]:
 
 def cursor(names: Collection[str]) -> str:
     """The present position in these topics. Take it before reading the rows of a snapshot, never after."""
-    current = epochs.current()
-    return "~".join([current, *(f"{name}:{head}" for name, head in sorted(heads(names).items()))])
+    return write_cursor(epochs.current(), heads(names))
+
+
+def write_cursor(epoch: str, positions: Mapping[str, int]) -> str:
+    """`epoch~topic:offset~topic:offset…`, the text by which clients say how far they have read."""
+    return "~".join([epoch, *(f"{topic}:{offset}" for topic, offset in sorted(positions.items()))])
 
 
 def after(topic: str, offset: int, limit: int) -> list[LoggedEvent]:

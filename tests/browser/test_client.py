@@ -221,7 +221,7 @@ def test_a_position_the_log_no_longer_has_is_reset_and_its_events_kept_until_the
     alice, aside: Aside
 ):
     mine = topics.user(alice.user.pk)
-    of_now = aside(log.epoch)
+    of_now = aside(epoch.current)
     aside(publish, mine, "test.old", {})
     page = bare(alice)
     page.evaluate("() => { hub.on('reset', ({ topic }) => hub.hold(topic)); }")

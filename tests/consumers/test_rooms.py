@@ -22,6 +22,7 @@ from accounts.authenticate import make_key
 from chat import messages, rooms
 from chat.models import Message, Room
 from consumers.database import in_database
+from events import epoch as epochs
 from events import log, topics
 from tests.consumers.test_websocket import close_code, connect, hear, someone
 from tests.contracts.clients import TRANSPORTS, Heard, first_cursor, listening
@@ -156,7 +157,7 @@ async def test_closed_deleted_and_absent_rooms_close_an_outsider_alike(hub_serve
     alice, _ = await someone()
     _, charlies = await someone("charlie")
     closed, deleted = await closed_room(alice), await closed_room(alice)
-    epoch = await in_database(log.epoch)
+    epoch = await in_database(epochs.current)
     await in_database(rooms.delete, deleted)
     for room_id in (closed.pk, deleted.pk, 10**15, "x", "01"):
         for query in ({}, {"cursor": f"{epoch}~room.{closed.pk}:0~room.{deleted.pk}:0"}):
