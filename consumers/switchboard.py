@@ -430,6 +430,7 @@ class Switchboard:
             if self._epoch and standing[0] != self._epoch:
                 self._turn_to(*standing)
             self.heard(standing)
+            self._send_back_late_comers()
             try:
                 async with asyncio.timeout(PULSE * random.uniform(0.8, 1.2)):  # noqa: S311 - spreads load
                     await self._pulse_now.wait()
@@ -463,6 +464,12 @@ class Switchboard:
             elif reached.keys() >= set(subscription.topics):
                 subscription.renew(epoch, reached)
             else:  # it joined something while the pulse was reading
+                subscription.end(Close.RESTARTING)
+
+    def _send_back_late_comers(self) -> None:
+        """Who looked into the log just before its epoch changed, and was let in just after, has heard of no reset."""
+        for subscription in list(self._subscriptions.values()):
+            if subscription.epoch not in {"", self._epoch}:
                 subscription.end(Close.RESTARTING)
 
     async def _mirror(self) -> None:

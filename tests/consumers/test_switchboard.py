@@ -269,6 +269,23 @@ async def test_a_new_epoch_resets_whoever_was_there_before(board, log):
     await settled(client, [1, 2])
 
 
+async def test_who_looked_into_the_log_before_its_epoch_changed_and_came_after_is_sent_back(
+    board, log, monkeypatch
+):
+    async def look(work: Any, epoch: str, known: Any) -> Any:
+        return log.epoch, log.reach(list(known))
+
+    late, client = await connected(board)
+    board._subscriptions["1"] = late
+    _, other = await connected(board)
+    log.epoch = board._epoch = "e2"  # the others were told; `late` had read the log before
+    monkeypatch.setattr(switchboard, "aside", look)
+    pulse = asyncio.create_task(board._pulse())
+    await until(lambda: client.ended is Close.RESTARTING)
+    assert other.ended is None
+    pulse.cancel()
+
+
 async def test_whoever_fails_to_open_leaves_nothing_behind(board, log, monkeypatch):
     async def fail(*_: Any) -> Any:
         raise RuntimeError
