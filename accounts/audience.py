@@ -72,10 +72,22 @@ def may_read(user_id: int, topic: str) -> bool:
 
 def default_topics(user_id: int) -> list[str]:
     """What somebody reads without asking: the own topic, the fixed groups, the own teams."""
-    if not _staff({user_id}):
-        return []
-    teams = Group.objects.filter(user=user_id).order_by("pk").values_list("pk", flat=True)
-    return [topics.user(user_id), *topics.groups(), *map(topics.team, teams)]
+    return default_topics_of([user_id])[user_id]
+
+
+def default_topics_of(user_ids: Collection[int]) -> dict[int, list[str]]:
+    """`default_topics` of many people, in as many queries as of one."""
+    teams: dict[int, list[str]] = defaultdict(list)
+    members = Group.objects.filter(user__in=user_ids).order_by("pk").values_list("user", "pk")
+    for user_id, team in members:
+        teams[user_id].append(topics.team(team))
+    staff = _staff(user_ids)
+    return {
+        user_id: [topics.user(user_id), *topics.groups(), *teams[user_id]]
+        if user_id in staff
+        else []
+        for user_id in user_ids
+    }
 
 
 def may_publish(credential: Credential, topic: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from events import topics
+from events import log, topics
 
 MAX_LENGTH: Final = 8 * 1024  # characters
 _EPOCH: Final = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
@@ -25,11 +25,7 @@ class Cursor:
     positions: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return write(self.epoch, self.positions)
-
-
-def write(epoch: str, positions: Mapping[str, int]) -> str:
-    return "~".join([epoch, *(f"{topic}:{offset}" for topic, offset in sorted(positions.items()))])
+        return log.write_cursor(self.epoch, self.positions)
 
 
 def read(text: str) -> Cursor:

@@ -18,6 +18,8 @@ from events import epoch
 MOST_TOPICS: Final = 100
 """Topics in `topics=`, and those that `subscribe` may add to one connection."""
 MOST_WAIT: Final = 30  # seconds
+USUAL: Final = "*"
+"""In `topics=` of `/events/…`: those that `/ws/` implies."""
 
 
 class BadQuery(ValueError):

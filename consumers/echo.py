@@ -1,15 +1,26 @@
 from __future__ import annotations
 
-from consumers import outbox
+import asyncio
+
+from consumers import outbox, switchboard
+from consumers.door import Visitor
 from consumers.outbox import Flow, TooSlow
-from consumers.protocol import Close
+from consumers.protocol import Close, Item
+from consumers.subscription import Subscription
 from consumers.websocket import Refused, SignedInSocket
 
 
 class EchoSocket(SignedInSocket):
-    """`/ws/echo/`: answers every text frame with itself, to see whether sockets get through."""
+    """`/ws/echo/`: answers every text frame with itself, to see whether sockets get through.
+
+    It reads no topic, but it is a connection like the others: counted, asked about again, sent away before a restart.
+    """
 
     _flow: Flow | None = None
+    _leaving: asyncio.Task[None] | None = None
+
+    async def welcome(self, visitor: Visitor) -> None:
+        await self.register(Subscription(switchboard.of_loop(), visitor.credential, self))
 
     async def take(self, text: str | None) -> None:
         if text is None:
@@ -23,3 +34,15 @@ class EchoSocket(SignedInSocket):
             await outbox.within_reason(self._flow.writable())
         except TooSlow:
             raise Refused(Close.TOO_SLOW) from None
+
+    # --- what the subscription calls --------------------------------------------------------------------------
+
+    def push(self, item: Item) -> bool:
+        """Nothing but an echo is said here."""
+        return True
+
+    def drop(self, topic: str | None = None) -> None:
+        """Nothing waits."""
+
+    def end(self, code: Close) -> None:
+        self._leaving = asyncio.create_task(self.leave(code))

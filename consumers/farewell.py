@@ -11,7 +11,7 @@ from accounts import audience
 from accounts.authenticate import Credential
 from consumers.cursor import Cursor
 from consumers.protocol import Item, Reset, Revoked
-from events import log, sequence
+from events import epoch, log, sequence
 from events.log import LoggedEvent
 
 Pair = tuple[int, str]
@@ -42,7 +42,7 @@ def part(
 ) -> tuple[list[Item], Cursor | None]:
     """Database work: what to say of topics that somebody may not read, and the cursor that goes on from there."""
     known = [name for name in refused if at is not None and name in at.positions]
-    if at is None or not known or at.epoch != log.epoch():
+    if at is None or not known or at.epoch != epoch.current():
         return [*map(Revoked, refused)], at
     last = last_events([(who.user_id, name) for name in known])
     positions = dict(at.positions)

@@ -70,7 +70,7 @@ async def admit(scope: Mapping[str, Any]) -> Request:
             raise Refused(403, "forbidden", "Another site may not read this with your session.")
         if "read" not in visitor.credential.scopes:
             raise Refused(403, "forbidden", "This API key has no read scope.")
-        wanted = tuple(dict.fromkeys(query.topics or visitor.implied))
+        wanted = _wanted(query, visitor)
         if not switchboard.of_loop().may_ask(visitor.credential):
             raise Refused(429, "too_fast", "You ask too often.", [(b"retry-after", b"1")])
         allowed = await soon(door.readable, visitor.credential, wanted)
@@ -91,6 +91,17 @@ async def admit(scope: Mapping[str, Any]) -> Request:
     return Request(visitor, query, tuple(name for name in wanted if name in allowed), parting)
 
 
+def _is_usual(query: Query) -> bool:
+    """Whether it is, perhaps among others, about what the person reads without naming it."""
+    return not query.topics or door.USUAL in query.topics
+
+
+def _wanted(query: Query, visitor: Visitor) -> tuple[str, ...]:
+    named = [name for name in query.topics if name != door.USUAL]
+    usual = visitor.implied if _is_usual(query) else ()
+    return tuple(dict.fromkeys([*usual, *named]))
+
+
 async def look(request: Request, sink: Sink) -> tuple[Subscription, list[Item]]:
     """A subscription that only reads the log, once. Returns it and what to say first."""
     subscription = Subscription(switchboard.of_loop(), request.visitor.credential, sink)
@@ -102,7 +113,7 @@ async def subscribe(request: Request, sink: Sink) -> tuple[str, Subscription, li
     """Register and open a subscription. Returns its connection, itself, and what to say first. Raises Refused."""
     board = switchboard.of_loop()
     subscription = Subscription(board, request.visitor.credential, sink)
-    if not request.query.topics:
+    if _is_usual(request.query):
         subscription.implied = frozenset(request.visitor.implied)
     try:
         connection = await board.register(subscription)

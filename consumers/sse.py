@@ -33,10 +33,15 @@ class Stream:
         self.subscription: Subscription | None = None
         self._written: dict[str, int] = {}
 
-    def follow(self, subscription: Subscription) -> None:
-        """The subscription whose cursor the stream tells, from where it stands now."""
+    def opening(self, subscription: Subscription, first: list[Item]) -> str:
+        """How the stream begins: what is said first, and only then the cursor that has it behind it.
+
+        A client that is cut off in between comes back with its old cursor and is told again.
+        """
         self.subscription = subscription
         self._written = dict(subscription.positions)
+        said = "".join(map(block, first))
+        return f"retry: {RETRY}\n\n{said}id: {subscription.cursor()}\n\n"
 
     def push(self, item: Item) -> bool:
         return self._outbox.push(item)
@@ -88,7 +93,7 @@ async def _stream(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     request = await http.admit(scope)
     stream = Stream(send)
     connection, subscription, first = await http.subscribe(request, stream)
-    stream.follow(subscription)
+    opening = stream.opening(subscription, first)
     board = switchboard.of_loop()
     lease = _lease(request, connection)
     flow = outbox.flow_of(scope)
@@ -97,10 +102,7 @@ async def _stream(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         await http.start(
             send, 200, "text/event-stream; charset=utf-8", [(b"x-accel-buffering", b"no")]
         )
-        opening = f"retry: {RETRY}\n\nid: {subscription.cursor()}\n\n"
         await stream.say(opening)
-        for item in first:
-            stream.push(item)
         subscription.start()
         if lease is not None:
             board.attendance.arrive(lease)

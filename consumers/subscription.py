@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 from django.db import Error as DatabaseError
@@ -20,6 +20,7 @@ from consumers import farewell
 from consumers.cursor import Cursor
 from consumers.database import in_database, soon
 from consumers.protocol import Close, Item, Reset, Revoked, Whisper
+from events import epoch as epochs
 from events import log
 from events.log import LoggedEvent, Reach
 from events.presence import GRACE
@@ -80,8 +81,18 @@ class Subscription:
         """Where the client is; `positions` for a transport that has not yet sent all it took."""
         if positions is None:
             positions = self.positions
-        text = cursors.write(self.epoch, {**self._foreign, **positions})
-        return text if len(text) <= cursors.MAX_LENGTH else cursors.write(self.epoch, positions)
+        text = log.write_cursor(self.epoch, {**self._foreign, **positions})
+        return text if len(text) <= cursors.MAX_LENGTH else log.write_cursor(self.epoch, positions)
+
+    def cursor_before(self, at: Cursor | None, first: Sequence[Item]) -> str:
+        """Where the client is until it has been told what comes first; `at` is where it came from."""
+        if at is None or not first:
+            return self.cursor()
+        if at.epoch != self.epoch:
+            return str(at)
+        about = {item.topic for item in first}
+        unsaid = {name: offset for name, offset in at.positions.items() if name in about}
+        return self.cursor({**self.positions, **unsaid})
 
     async def open(
         self, names: Iterable[str], at: Cursor | None, *, live: bool = True
@@ -306,4 +317,4 @@ def _said(at: Cursor | None, name: str) -> tuple[str, int | None] | None:
 
 
 def _standing(names: list[str]) -> tuple[str, dict[str, Reach]]:
-    return log.epoch(), log.reach(names)
+    return epochs.current(), log.reach(names)

@@ -14,7 +14,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -54,8 +54,8 @@ ASKS_PER_SECOND: Final = 50
 ASK_WINDOW: Final = 10  # seconds over which that is an average; of one person, by HTTP
 AGAIN: Final = 1.0
 """Seconds until something that failed is tried again."""
-EARLY: Final = 1000
-"""Events a line keeps that came too early; more are read from the log anyway."""
+EARLY: Final = 512 * 1024
+"""Bytes of events a line keeps that came too early; more are read from the log anyway."""
 TURN: Final = 200
 """Messages or clients dealt with before the loop gets a turn: pings and handshakes must not wait for all."""
 MOST_CONNECTIONS: Final = 500  # of one person, in one process
@@ -83,6 +83,7 @@ class Line:
         self.idle_since = 0.0
         self._board = board
         self._early: dict[int, LoggedEvent] = {}
+        self._early_bytes = 0
         self._recent: deque[LoggedEvent] = deque()
         self._recent_bytes = 0
         self._head = 0
@@ -91,8 +92,7 @@ class Line:
     def receive(self, event: LoggedEvent) -> None:
         """An event of the layer: next, late, doubled or early."""
         if self.known < 0 or event.offset > self.known + 1:
-            if len(self._early) < EARLY:
-                self._early[event.offset] = event
+            self._keep_early(event)
             self._close_gap(NEIGHBOUR)
         elif event.offset == self.known + 1:
             self._advance([event])
@@ -116,7 +116,7 @@ class Line:
         """A new epoch: what was known counts no more. -1: the head is not read yet."""
         self.known = head
         self._head = max(head, 0)
-        self._early.clear()
+        self._drop_early()
         self.forget()
 
     def forget(self) -> None:
@@ -124,14 +124,24 @@ class Line:
         self._recent.clear()
         self._recent_bytes = 0
 
+    def _keep_early(self, event: LoggedEvent) -> None:
+        size = len(event.raw)
+        if event.offset not in self._early and self._early_bytes + size <= EARLY:
+            self._early[event.offset] = event
+            self._early_bytes += size
+
+    def _drop_early(self) -> None:
+        self._early.clear()
+        self._early_bytes = 0
+
     def _advance(self, events: list[LoggedEvent]) -> None:
         if events:
             self.known = events[-1].offset
-        while (following := self._early.pop(self.known + 1, None)) is not None:
+        while (following := self._early.get(self.known + 1)) is not None:
             events.append(following)
             self.known = following.offset
         for old in [offset for offset in self._early if offset <= self.known]:
-            del self._early[old]
+            self._early_bytes -= len(self._early.pop(old).raw)
         if events:
             self._remember(events)
             self._board.hand_on(self, events)
@@ -171,7 +181,7 @@ class Line:
     async def _skip_what_is_gone(self) -> None:
         """The log has nothing after `known`: retention took it, or what came early was forged or undone."""
         reach = (await in_database(log.reach, [self.name]))[self.name]
-        self._early.clear()
+        self._drop_early()
         self._head = reach.head
         if reach.head > self.known:
             self.known = reach.head
@@ -418,8 +428,8 @@ class Switchboard:
     async def _pulse(self) -> None:
         while True:
             self._drop_idle()
-            names = list(self._lines)
-            standing = await aside(_look, names)
+            known = {name: line.known for name, line in self._lines.items()}
+            standing = await aside(_look, self._epoch, known)
             behind = [
                 name
                 for name, reach in standing[1].items()
@@ -430,6 +440,7 @@ class Switchboard:
             if self._epoch and standing[0] != self._epoch:
                 self._turn_to(*standing)
             self.heard(standing)
+            self._send_back_late_comers()
             try:
                 async with asyncio.timeout(PULSE * random.uniform(0.8, 1.2)):  # noqa: S311 - spreads load
                     await self._pulse_now.wait()
@@ -465,9 +476,15 @@ class Switchboard:
             else:  # it joined something while the pulse was reading
                 subscription.end(Close.RESTARTING)
 
+    def _send_back_late_comers(self) -> None:
+        """Who looked into the log just before its epoch changed, and was let in just after, has heard of no reset."""
+        for subscription in list(self._subscriptions.values()):
+            if subscription.epoch not in {"", self._epoch}:
+                subscription.end(Close.RESTARTING)
+
     async def _mirror(self) -> None:
-        await aside(epochs.check_mirror)
         while True:
+            await aside(epochs.check_mirror)
             await aside(epochs.write_mirror)
             await asyncio.sleep(MIRROR)
 
@@ -511,8 +528,8 @@ class Switchboard:
         ]
         try:
             await self._recheck(concerned)
-            await self._recheck_implied([one for one in concerned if one.implied is not None])
             await self._recheck_readers(reading)
+            await self._recheck_implied([one for one in concerned if one.implied is not None])
         except Exception:
             logger.exception("Rights could not be asked; whom it is about must come again")
             for subscription in {*concerned, *(reader for reader, _ in reading)}:
@@ -520,10 +537,16 @@ class Switchboard:
 
     async def _recheck_implied(self, concerned: list[Subscription]) -> None:
         """Who may read more than when they came, such as a new team's topic, comes back and has it."""
-        for subscription in concerned:
-            now = await aside(audience.default_topics, subscription.credential.user_id)
-            if subscription.implied is not None and not subscription.implied.issuperset(now):
+        if not concerned:
+            return
+        people = {subscription.credential.user_id for subscription in concerned}
+        now = await aside(audience.default_topics_of, people)
+        for turn, subscription in enumerate(concerned, 1):
+            implied = subscription.implied
+            if implied is not None and not implied.issuperset(now[subscription.credential.user_id]):
                 subscription.end(Close.RESTARTING)
+            if turn % TURN == 0:
+                await asyncio.sleep(0)
 
     async def _recheck(self, concerned: list[Subscription]) -> None:
         if not concerned:
@@ -575,12 +598,18 @@ class Switchboard:
                 await asyncio.sleep(0)
 
 
-def _look(names: list[str]) -> tuple[str, dict[str, Reach]]:
+def _look(epoch: str, known: Mapping[str, int]) -> tuple[str, dict[str, Reach]]:
+    """Where the log stands. One that does not reach as far as was known of it has gone back in time."""
     try:
         sequence.flush_left_behind()
     except Exception:
         logger.exception("What other processes left behind could not be numbered")
-    return log.epoch(), log.reach(names)
+    current, reached = epochs.current(), log.reach(known)
+    if current == epoch and any(reached[name].head < head for name, head in known.items()):
+        logger.warning("The log has gone back in time: starting a new epoch")
+        epochs.renew_from(current)
+        current = epochs.current()
+    return current, reached
 
 
 def _pair(reading: Reading) -> tuple[int, str]:

@@ -56,6 +56,7 @@ class SignedInSocket(AsyncWebsocketConsumer):
         self._frames = Allowance(FRAMES_PER_SECOND, FRAME_WINDOW)
         self._strikes = Strikes(BAD_FRAMES, BAD_WINDOW)
         self._closed = False
+        self.connection = ""
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -126,8 +127,17 @@ class SignedInSocket(AsyncWebsocketConsumer):
     async def take(self, text: str | None) -> None:
         """A frame came; None when it was binary."""
 
+    async def register(self, subscription: Subscription) -> None:
+        """From here on the switchboard counts the connection and may end it."""
+        try:
+            self.connection = await switchboard.of_loop().register(subscription)
+        except switchboard.TooManyConnections:
+            raise Refused(Close.TOO_MANY) from None
+
     async def clean_up(self) -> None:
         """However the connection ended."""
+        if self.connection:
+            switchboard.of_loop().unregister(self.connection)
 
 
 class HubSocket(SignedInSocket):
@@ -139,7 +149,6 @@ class HubSocket(SignedInSocket):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.subscription: Subscription | None = None
-        self.connection = ""
         self._outbox = Outbox(self._room)
         self._leaving: Close | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -178,10 +187,7 @@ class HubSocket(SignedInSocket):
             parting, cursor = await soon(farewell.part, visitor.credential, refused, cursor)
         if subscription.own in refused:
             await self._turn_away([item for item in parting if item.topic == subscription.own])
-        try:
-            self.connection = await board.register(subscription)
-        except switchboard.TooManyConnections:
-            raise Refused(Close.TOO_MANY) from None
+        await self.register(subscription)
         self.subscription = subscription
         resets = await subscription.open([name for name in wanted if name in allowed], cursor)
         self._outbox.push(
@@ -189,7 +195,7 @@ class HubSocket(SignedInSocket):
                 user={"id": visitor.credential.user_id, "name": visitor.credential.name},
                 connection=self.connection,
                 epoch=subscription.epoch,
-                cursor=subscription.cursor(),
+                cursor=subscription.cursor_before(query.cursor, [*parting, *resets]),
                 offsets=subscription.positions,
             )
         )
@@ -263,8 +269,13 @@ class HubSocket(SignedInSocket):
         except TooSlow:
             logger.info("user %s reads too slowly", self.scope["user"].pk)
             await self.leave(Close.TOO_SLOW)
-        except Exception as error:  # noqa: BLE001 - the client is gone; its disconnect ends the rest
+        except OSError as error:  # the client is gone; its disconnect ends the rest
             logger.debug("a write failed (%s)", type(error).__name__)
+        except Exception:
+            if self._closed:
+                return  # it was closed while this write was under way
+            logger.exception("A socket's writer failed")
+            await self.leave(Close.FAULT)
 
     async def _heartbeat(self) -> None:
         while self.subscription is not None:
@@ -277,8 +288,7 @@ class HubSocket(SignedInSocket):
                 task.cancel()
         if self.subscription is not None and self.subscription.places is not None:
             self.subscription.places.leave_all()
-        if self.connection:
-            switchboard.of_loop().unregister(self.connection)
+        await super().clean_up()
 
 
 def _texts(items: list[Item | str]) -> list[str]:

@@ -72,9 +72,7 @@ class Position:
 
     @property
     def cursor(self) -> str:
-        return "~".join(
-            [self.epoch, *(f"{name}:{head}" for name, head in sorted(self.heads.items()))]
-        )
+        return write_cursor(self.epoch, self.heads)
 
 
 def from_row(row: tuple[Any, ...]) -> LoggedEvent:
@@ -94,10 +92,6 @@ def rfc3339(at: datetime) -> str:
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def epoch() -> str:
-    return epochs.current()
 
 
 def reach(names: Collection[str]) -> dict[str, Reach]:
@@ -120,6 +114,11 @@ def position(names: Collection[str]) -> Position:
 def cursor(names: Collection[str]) -> str:
     """Of the present position."""
     return position(names).cursor
+
+
+def write_cursor(epoch: str, positions: Mapping[str, int]) -> str:
+    """`epoch~topic:offset~topic:offset…`, the text by which clients say how far they have read."""
+    return "~".join([epoch, *(f"{topic}:{offset}" for topic, offset in sorted(positions.items()))])
 
 
 def after(topic: str, offset: int, limit: int) -> list[LoggedEvent]:
@@ -173,7 +172,7 @@ def prune(days: int, count: int) -> int:
         cuts[name] = head - count
     cutoff = timezone.now() - timedelta(days=days)
     numbered = Event.objects.filter(offset__isnull=False).order_by()
-    old = set(numbered.filter(at__lt=cutoff).values_list("topic", flat=True))
+    old = numbered.filter(at__lt=cutoff).values_list("topic", flat=True).distinct()
     for name in old:  # `at` may run a little against the offsets: whatever is young enough stays
         kept = numbered.filter(topic=name, at__gte=cutoff).aggregate(first=Min("offset"))["first"]
         last = numbered.filter(topic=name).aggregate(last=Max("offset"))["last"] or 0

@@ -14,7 +14,10 @@ class Epoch(models.Model):
 
 
 class Topic(models.Model):
-    """Where a topic's offsets stand. Only the sequencer creates rows here and only it moves `head`."""
+    """Where a topic's offsets stand. Only the sequencer creates rows here and only it moves `head`.
+
+    A row stays when all its events are pruned: with another one offsets would start anew within one epoch.
+    """
 
     name = models.CharField(max_length=100, primary_key=True)
     head = models.BigIntegerField(default=0)

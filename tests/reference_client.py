@@ -135,6 +135,7 @@ class Delivery:
         self._positions = read.offsets if read else {}
         self._epoch_is_over = False
         self._awaited: set[str] = set()
+        self._former: str | None = None
         self._held: dict[str, _Hold] = {}
         self._emit = emit
         self._again = again
@@ -143,6 +144,8 @@ class Delivery:
 
     @property
     def cursor(self) -> str | None:
+        if self._awaited:
+            return self._former
         return None if self._epoch is None else write_cursor(self._epoch, self._positions)
 
     @property
@@ -150,8 +153,9 @@ class Delivery:
         return list(self._positions)
 
     def welcome(self, epoch: str, offsets: Mapping[str, int]) -> None:
-        if self._epoch is not None and epoch != self._epoch:
-            self._awaited = set(self._positions)
+        if self._epoch is not None and (epoch != self._epoch or self._awaited):
+            self._former = self.cursor
+            self._awaited |= set(self._positions)
             self._positions.clear()
             for hold in self._held.values():
                 hold.events = []
@@ -477,8 +481,6 @@ class ReferenceClient:
             base_url=self._url, headers=self._headers, timeout=limits, verify=False, trust_env=False
         ) as http:
             try:
-                if self._topics:
-                    self._spread(await self._ask(http, "/events/poll", all_topics=False))
                 if self.transport == "sse":
                     await self._sse(http)
                 else:
@@ -520,18 +522,16 @@ class ReferenceClient:
             if self.transport == "poll" and not answer["more"]:
                 await asyncio.sleep(self._poll_every)
 
-    async def _ask(
-        self, http: httpx.AsyncClient, path: str, *, all_topics: bool = True, **more: str
-    ) -> Frame:
-        response = await http.get(path, params={**self._query(all_topics=all_topics), **more})
+    async def _ask(self, http: httpx.AsyncClient, path: str, **more: str) -> Frame:
+        response = await http.get(path, params={**self._query(), **more})
         _check(response, "application/json")
         answer: Frame = response.json()
         return answer
 
-    def _query(self, *, all_topics: bool = True) -> dict[str, str]:
+    def _query(self) -> dict[str, str]:
         query = {"cursor": self.cursor or ""}
-        if self._topics and all_topics:
-            query["topics"] = ",".join({*self._topics, *self.delivery.topics})
+        if self._topics:
+            query["topics"] = ",".join(["*", *self._topics])
         return {name: value for name, value in query.items() if value}
 
     def _spread(self, answer: Frame) -> None:

@@ -5,6 +5,7 @@ from uuid import uuid4
 import pytest
 from django.contrib.auth.models import Group, User
 from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoAssertNumQueries
 
 from accounts import audience
 from accounts.authenticate import SCOPES, Credential
@@ -103,6 +104,21 @@ def test_default_topics_are_own_groups_and_own_teams(team: Group, alice: User, a
     groups = ["group.dashboard", "group.announcements", "group.sales", "group.ops"]
     assert audience.default_topics(alice.pk) == [f"user.{alice.pk}", *groups, f"team.{team.pk}"]
     assert audience.default_topics(admin.pk) == [f"user.{admin.pk}", *groups]
+
+
+def test_default_topics_of_many_cost_as_many_queries_as_of_one(
+    team: Group,
+    alice: User,
+    charlie: User,
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    with django_assert_num_queries(2):
+        found = audience.default_topics_of([alice.pk, charlie.pk, 987654])
+    assert found == {
+        alice.pk: audience.default_topics(alice.pk),
+        charlie.pk: audience.default_topics(charlie.pk),
+        987654: [],
+    }
 
 
 def test_publishing_follows_the_rights_table(

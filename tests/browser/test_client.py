@@ -13,6 +13,7 @@ from django.contrib.auth.models import User
 from playwright.sync_api import BrowserContext, Page
 
 from events import epoch, log, publish, publish_many, topics
+from events.models import Topic
 from tests.browser.conftest import ContextFor
 from tests.live import Aside, LiveServer, live_server
 
@@ -181,6 +182,25 @@ def test_where_a_better_transport_does_not_get_through_the_next_one_shows_the_sa
     wait_for_offset(page, mine, 21)
 
 
+def test_a_stream_whose_position_is_gone_is_reset_once_and_goes_on(alice, aside: Aside):
+    mine = topics.user(alice.user.pk)
+    page = blocked(alice)
+    start(page, aside(cursor_for, alice.user))
+    page.wait_for_function("hub.transport === 'sse' && hub.state === 'live'", timeout=40_000)
+    page.evaluate(f"() => window.dispatchEvent(Object.assign(new Event('pagehide'), {PERSISTED}))")
+    aside(publish_many, [(mine, "test.flow", {"n": n}) for n in range(5)])
+    aside(Topic.objects.filter(name=mine).update, floor=3)
+    page.evaluate(f"() => window.dispatchEvent(Object.assign(new Event('pageshow'), {PERSISTED}))")
+    page.wait_for_function("seen.reset.length")
+    wait_for_state(page, "live")
+    aside(publish, mine, "test.last", {})
+    wait_for_offset(page, mine, 6)
+    assert page.evaluate("seen.reset") == [
+        {"op": "reset", "topic": mine, "offset": 5, "reason": "expired"}
+    ]
+    assert page.evaluate("hub.transport") == "sse"
+
+
 def test_signing_out_in_another_tab_is_seen_here(alice, aside: Aside):
     page = bare(alice)
     start(page, aside(cursor_for, alice.user))
@@ -201,7 +221,7 @@ def test_a_position_the_log_no_longer_has_is_reset_and_its_events_kept_until_the
     alice, aside: Aside
 ):
     mine = topics.user(alice.user.pk)
-    of_now = aside(log.epoch)
+    of_now = aside(epoch.current)
     aside(publish, mine, "test.old", {})
     page = bare(alice)
     page.evaluate("() => { hub.on('reset', ({ topic }) => hub.hold(topic)); }")

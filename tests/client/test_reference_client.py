@@ -46,7 +46,7 @@ def test_a_bad_cursor_is_none(text):
 
 @pytest.mark.parametrize("vector", vectors("cursor")["good"], ids=lambda v: v["text"])
 def test_the_server_writes_a_cursor_as_the_clients_do(vector):
-    assert server_cursor.write(vector["epoch"], vector["offsets"]) == vector["text"]
+    assert log.write_cursor(vector["epoch"], vector["offsets"]) == vector["text"]
     assert str(server_cursor.read(vector["text"])) == vector["text"]
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from consumers import cursor
 from consumers.cursor import BadCursor
+from events import log
 
 names = st.one_of(
     st.integers(1, 10**17).map(lambda n: f"user.{n}"),
@@ -22,7 +23,7 @@ names = st.one_of(
     st.dictionaries(names, st.integers(0, 2**63 - 1)),
 )
 def test_what_is_written_is_read_back(epoch: str, positions: dict[str, int]):
-    text = cursor.write(epoch, positions)
+    text = log.write_cursor(epoch, positions)
     if len(text) <= cursor.MAX_LENGTH:
         assert cursor.read(text) == cursor.Cursor(epoch, positions)
 

@@ -22,9 +22,10 @@ from accounts.authenticate import make_key
 from chat import messages, rooms
 from chat.models import Message, Room
 from consumers.database import in_database
+from events import epoch as epochs
 from events import log, topics
 from tests.consumers.test_websocket import close_code, connect, hear, someone
-from tests.contracts.clients import TRANSPORTS, Heard, listening
+from tests.contracts.clients import TRANSPORTS, Heard, first_cursor, listening
 from tests.live import LiveServer, cookies_of, newcomer
 
 pytestmark = [pytest.mark.usefixtures("live_db"), pytest.mark.timeout(90)]
@@ -156,7 +157,7 @@ async def test_closed_deleted_and_absent_rooms_close_an_outsider_alike(hub_serve
     alice, _ = await someone()
     _, charlies = await someone("charlie")
     closed, deleted = await closed_room(alice), await closed_room(alice)
-    epoch = await in_database(log.epoch)
+    epoch = await in_database(epochs.current)
     await in_database(rooms.delete, deleted)
     for room_id in (closed.pk, deleted.pk, 10**15, "x", "01"):
         for query in ({}, {"cursor": f"{epoch}~room.{closed.pk}:0~room.{deleted.pk}:0"}):
@@ -270,6 +271,22 @@ async def test_who_was_away_when_the_room_was_deleted_hears_of_its_end_alone(hub
     knows = f"{start.rpartition(':')[0]}:{at + 2}"
     async with connect(hub_server, f"/ws/rooms/{room.pk}/", alices, cursor=knows) as socket:
         assert await close_code(socket) == 4403
+
+
+@every_transport
+async def test_who_is_cut_off_before_the_end_of_a_room_was_said_hears_it_the_next_time(
+    hub_server, transport
+):
+    alice, alices = await someone()
+    room = await closed_room(alice)
+    topic = topics.room(room.pk)
+    start = await in_database(log.cursor, [topic])
+    await in_database(rooms.delete, room)
+    query: Any = {"topics": f"group.sales,{topic}", "cursor": start, "headers": alices}
+    told, query["cursor"] = await first_cursor(transport, hub_server, **query)
+    if "event" not in told:
+        async with listening(transport, hub_server, **query) as heard:
+            await heard.until(lambda heard: types(heard, topic) == ["room.deleted"])
 
 
 # --- posting -----------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from consumers.cursor import Cursor
 from consumers.protocol import Close, Item, Reset, Revoked, Whisper
 from consumers.subscription import Subscription
 from consumers.switchboard import Switchboard
+from events import layer
 from events.log import LoggedEvent, Reach
 
 TOPIC = "user.1"
@@ -149,6 +150,21 @@ async def test_lost_doubled_and_reordered_messages_are_healed_from_the_log(board
     await settled(client, [1, 2, 3, 4, 5, 6])
 
 
+async def test_what_comes_early_is_bounded_by_its_size_and_read_from_the_log(
+    board, log, monkeypatch
+):
+    monkeypatch.setattr(switchboard, "EARLY", 100)
+    _, client = await connected(board)
+    line = board._lines[TOPIC]
+    for event in [log.add() for _ in range(50)][1:]:
+        tell(board, event)
+        tell(board, event)
+        assert line._early_bytes == sum(len(early.raw) for early in line._early.values()) <= 100
+    assert 0 < len(line._early) < 49
+    await settled(client, list(range(1, 51)))
+    assert (line._early, line._early_bytes) == ({}, 0)
+
+
 async def test_a_message_of_another_epoch_is_dropped(board, log):
     _, client = await connected(board)
     tell(board, log.add(), epoch="forged")
@@ -255,6 +271,23 @@ async def test_a_new_epoch_resets_whoever_was_there_before(board, log):
     await settled(client, [1, 2])
 
 
+async def test_who_looked_into_the_log_before_its_epoch_changed_and_came_after_is_sent_back(
+    board, log, monkeypatch
+):
+    async def look(work: Any, epoch: str, known: Any) -> Any:
+        return log.epoch, log.reach(list(known))
+
+    late, client = await connected(board)
+    board._subscriptions["1"] = late
+    _, other = await connected(board)
+    log.epoch = board._epoch = "e2"  # the others were told; `late` had read the log before
+    monkeypatch.setattr(switchboard, "aside", look)
+    pulse = asyncio.create_task(board._pulse())
+    await until(lambda: client.ended is Close.RESTARTING)
+    assert other.ended is None
+    pulse.cancel()
+
+
 async def test_whoever_fails_to_open_leaves_nothing_behind(board, log, monkeypatch):
     async def fail(*_: Any) -> Any:
         raise RuntimeError
@@ -331,6 +364,90 @@ async def test_when_rights_to_a_topic_change_its_readers_are_asked_and_nobody_el
     await board._recheck_named([change])
     assert asked == [{(1, TOPIC)}, {(1, TOPIC)}]
     assert client.items == [Revoked(TOPIC)]
+
+
+async def test_what_somebody_lost_is_taken_away_before_anybody_is_asked_about_gains(
+    board, log, monkeypatch
+):
+    subscriptions = [await connected(board) for _ in range(3)]
+    for number, (subscription, _) in enumerate(subscriptions, 1):
+        subscription.implied = frozenset({TOPIC})
+        board._subscriptions[str(number)] = subscription
+    asked: list[str] = []
+
+    async def run(work: Any, *args: Any) -> Any:
+        asked.append(work.__name__)
+        if work is audience.default_topics_of:
+            assert args == ({1},)
+            return {1: [TOPIC, "team.9"]}
+        if work is switchboard._ask:
+            return args
+        return set() if work is audience.allowed else {}
+
+    monkeypatch.setattr(switchboard, "aside", run)
+    change = {"users": [1], "topics": [TOPIC]}
+    await board._recheck_named([LoggedEvent("access", 1, "hub.access", json.dumps(change), "")])
+    assert asked == ["_ask", "allowed", "last_events", "default_topics_of"]
+    for _, client in subscriptions:
+        assert (client.items, client.ended) == ([Revoked(TOPIC)], Close.RESTARTING)
+
+
+class Groups:
+    """A layer that counts who joins what."""
+
+    def __init__(self) -> None:
+        self.added: list[str] = []
+
+    async def group_add(self, name: str, channel: str) -> None:
+        self.added.append(name)
+
+    async def group_discard(self, name: str, channel: str) -> None:
+        pass
+
+
+async def until(true: Any) -> None:
+    async with asyncio.timeout(5):
+        while not true():
+            await asyncio.sleep(0.005)
+
+
+async def test_a_group_that_the_layer_forgot_is_joined_again_by_the_pulse(board, log, monkeypatch):
+    groups = Groups()
+
+    async def look(work: Any, epoch: str, known: Any) -> Any:
+        return log.epoch, log.reach(list(known))
+
+    monkeypatch.setattr(layer, "current", lambda: groups)
+    monkeypatch.setattr(switchboard, "aside", look)
+    monkeypatch.setattr(switchboard, "PULSE", 0.02)
+    board.channel = "here"
+    tasks = [asyncio.create_task(work()) for work in (board._join_groups, board._pulse)]
+    _, client = await connected(board)
+    await until(lambda: groups.added == [TOPIC])
+    log.add()  # and no message of it: FLUSHALL has taken the group
+    await settled(client, [1])
+    await until(lambda: len(groups.added) > 1)
+    assert set(groups.added) == {TOPIC}
+    for task in tasks:
+        task.cancel()
+
+
+async def test_who_cannot_be_asked_about_for_long_is_sent_away(board, log, monkeypatch):
+    subscription, client = await connected(board)
+    board._subscriptions["1"] = subscription
+
+    async def fail(*_: Any) -> None:
+        raise OSError("the database is away")
+
+    monkeypatch.setattr(switchboard, "aside", fail)
+    monkeypatch.setattr(switchboard, "RECHECK", 0.01)
+    with pytest.raises(OSError, match="away"):
+        await board._recheck_all()
+    assert client.ended is None
+    monkeypatch.setattr(switchboard, "BLIND", 0)
+    with pytest.raises(OSError, match="away"):
+        await board._recheck_all()
+    assert client.ended is Close.RESTARTING
 
 
 async def test_a_lost_topic_is_revoked_and_may_be_given_back(board, log):

@@ -13,11 +13,14 @@ import httpx
 import pytest
 import websockets
 from django.contrib.auth.models import Group, User
+from django.contrib.sessions.models import Session
 from websockets.asyncio.client import ClientConnection
 
 import events
 from accounts.authenticate import make_key
+from consumers import outbox, websocket
 from consumers.database import in_database
+from consumers.protocol import Whisper
 from events import topics
 from tests.live import LiveServer, cookies_of, newcomer
 
@@ -351,16 +354,19 @@ async def _offsets_of_blocks(response: httpx.Response) -> AsyncIterator[list[int
 async def test_the_five_hundred_and_first_socket_of_a_person_is_refused(hub_server):
     _, headers = await someone()
     async with AsyncExitStack() as stack:
-        for _ in range(25):
+        echo = await stack.enter_async_context(connect(hub_server, "/ws/echo/", headers))
+        await echoes(echo)
+        for size in [19, *[20] * 24]:
             opened = await asyncio.gather(
                 *(
                     stack.enter_async_context(connect(hub_server, "/ws/me/", headers))
-                    for _ in range(20)
+                    for _ in range(size)
                 )
             )
             await asyncio.gather(*(hear(socket) for socket in opened))
-        async with connect(hub_server, "/ws/me/", headers) as socket:
-            assert await close_code(socket) == 4409
+        for path in ["/ws/me/", "/ws/echo/"]:
+            async with connect(hub_server, path, headers) as socket:
+                assert await close_code(socket) == 4409
     async with asyncio.timeout(10):
         while True:
             async with connect(hub_server, "/ws/me/", headers) as socket:
@@ -400,15 +406,80 @@ async def test_the_very_first_connections_can_be_told_alone_too(live_tables):
                 assert (await hear(socket))["data"] == {"to": name}
 
 
+async def echoes(socket: ClientConnection) -> None:
+    """It is in: the door has let it pass."""
+    async with asyncio.timeout(10):
+        await socket.send("hello")
+        assert await socket.recv() == "hello"
+
+
+async def test_a_lost_right_to_be_here_ends_an_echo_like_every_other_socket(hub_server):
+    alice, _ = await someone()
+    cookies = await in_database(cookies_of, alice)
+    (session_key,) = cookies.values()
+    headers = {"Cookie": f"sessionid={session_key}", "Origin": hub_server.url}
+    async with (
+        connect(hub_server, "/ws/echo/", headers) as socket,
+        connect(hub_server, "/ws/echo/", await in_database(bearer, alice)) as other,
+    ):
+        await echoes(socket)
+        await echoes(other)
+        await in_database(Session.objects.filter(pk=session_key).delete)
+        assert await close_code(socket) == 4401
+        await echoes(other)
+        alice.is_active = False
+        await in_database(alice.save)
+        assert await close_code(other) == 4401
+
+
+async def test_a_writer_that_fails_is_told_of_and_ends_its_socket(monkeypatch, caplog):
+    def fail(_: Any) -> list[str]:
+        raise ValueError("no frame")
+
+    monkeypatch.setattr(websocket, "_texts", fail)
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    socket = websocket.HubSocket()
+    socket.scope, socket.base_send, socket._closed = {}, send, False
+    socket.push(Whisper(None, "report.ready", {}))
+    await socket._write()
+    assert sent == [{"type": "websocket.close", "code": 1011}]
+    assert "no frame" in caplog.text
+
+
+async def test_a_client_that_does_not_take_a_write_is_closed_as_too_slow(monkeypatch):
+    monkeypatch.setattr(outbox, "STUCK", 0.05)
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        if message["type"] == "websocket.send":
+            await asyncio.Event().wait()
+
+    socket = websocket.HubSocket()
+    socket.scope, socket.base_send, socket._closed = {"user": User(pk=1)}, send, False
+    socket.push(Whisper(None, "report.ready", {}))
+    await socket._write()
+    assert sent[1:] == [{"type": "websocket.close", "code": 4408}]
+
+
 async def test_a_restart_tells_the_sockets_to_come_back(live_tables):
     from tests.live import live_server
 
     _, headers = await someone()
     with live_server("daphne") as server:
-        async with connect(server, "/ws/", headers) as socket:
+        async with (
+            connect(server, "/ws/", headers) as socket,
+            connect(server, "/ws/echo/", headers) as echo,
+        ):
             await hear(socket)
+            await echoes(echo)
             stopped = asyncio.create_task(asyncio.to_thread(server.streams.stop))
             assert await close_code(socket) == 4012
+            assert await close_code(echo) == 4012
             assert await stopped == 0
 
 

@@ -123,6 +123,29 @@ async def _websocket(
         raise Turned(socket.close_code or 1006)
 
 
+async def first_cursor(
+    transport: str, server: LiveServer, *, headers: dict[str, str], **query: str
+) -> tuple[list[str], str]:
+    """What a client holds that is cut off at its first cursor: the kinds of what it has got by then, and the cursor."""
+    if transport == "websocket":
+        async with websockets.connect(server.ws(**query), additional_headers=headers) as socket:
+            return [], json.loads(await socket.recv())["cursor"]
+    async with httpx.AsyncClient(timeout=PATIENCE, headers=headers) as client:
+        if transport != "stream":
+            wait = {"wait": "0"} if transport == "long-poll" else {}
+            body = (await client.get(server.events(transport, **query, **wait))).json()
+            return ["reset"] * len(body["resets"]) + ["event"] * len(body["events"]), body["cursor"]
+        kinds: list[str] = []
+        async with client.stream("GET", server.events("stream", **query)) as response:
+            async for line in response.aiter_lines():
+                name, _, value = line.partition(": ")
+                if name == "event":
+                    kinds.append(value)
+                elif name == "id":
+                    return kinds, value
+    raise AssertionError("the stream ended before its first cursor")
+
+
 def _moved(cursor: str, frame: dict[str, Any]) -> str:
     epoch, *parts = cursor.split("~")
     positions = dict(part.rsplit(":", 1) for part in parts)

@@ -17,7 +17,7 @@ from accounts.models import ApiKey
 from consumers.database import in_database
 from events import epoch, layer, log, topics
 from events.models import Event, Topic
-from tests.contracts.clients import TRANSPORTS, Turned, listening
+from tests.contracts.clients import TRANSPORTS, Turned, first_cursor, listening
 from tests.live import cookies_of, newcomer
 
 pytestmark = [pytest.mark.usefixtures("live_db"), pytest.mark.timeout(60)]
@@ -115,6 +115,32 @@ async def test_a_position_that_cannot_be_continued_is_a_reset(server, key, trans
     async with listening(transport, server, headers=headers, cursor=f"{now}~{own}:3") as heard:
         await heard.until(lambda heard: heard.offsets(own) == [4, 5])
         assert heard.resets == []
+
+
+@every_transport
+@pytest.mark.parametrize("reason", ["expired", "ahead", "epoch"])
+async def test_no_cursor_runs_ahead_of_a_reset_that_is_still_to_be_said(
+    server, key, transport, reason
+):
+    alice = await in_database(newcomer)
+    own = topics.user(alice.pk)
+    headers = await in_database(key, alice)
+    await in_database(publish, own, 5)
+    await in_database(Topic.objects.filter(name=own).update, floor=3)
+    now = await in_database(epoch.current)
+    cursor = {
+        "expired": f"{now}~{own}:2",
+        "ahead": f"{now}~{own}:6",
+        "epoch": f"0123456789abcdef~{own}:4",
+    }[reason]
+    query = {"headers": headers, "topics": own, "cursor": cursor}
+    said, cursor = await first_cursor(transport, server, **query)
+    if "reset" in said:
+        assert transport != "websocket"
+        return
+    query["cursor"] = cursor
+    async with listening(transport, server, **query) as heard:
+        await heard.until(lambda heard: own in [reset["topic"] for reset in heard.resets])
 
 
 @every_transport
@@ -303,6 +329,32 @@ async def test_a_new_epoch_resets_everybody(server, key, transport):
 
 
 @every_transport
+async def test_a_log_that_goes_back_under_a_running_server_resets_its_readers(
+    server, key, transport
+):
+    alice = await in_database(newcomer)
+    own = topics.user(alice.pk)
+    headers = await in_database(key, alice)
+    before = await in_database(epoch.current)
+
+    def go_back() -> None:
+        with transaction.atomic():
+            Event.objects.filter(topic=own, offset__gt=2).delete()
+            Topic.objects.filter(name=own).update(head=2)
+
+    async with listening(transport, server, headers=headers) as heard:
+        await in_database(publish, own, 5)
+        await heard.until(lambda heard: len(heard.offsets(own)) == 5)
+        await in_database(go_back)
+        await heard.until(lambda heard: own in [reset["topic"] for reset in heard.resets])
+        await in_database(publish, own, 3, "order.again")
+        await heard.until(lambda heard: heard.offsets(own)[5:] == [3, 4, 5])
+        if transport in {"websocket", "stream"}:  # the others may ask again before the pulse looks
+            assert {reset["reason"] for reset in heard.resets} == {"epoch"}
+            assert await in_database(epoch.current) != before
+
+
+@every_transport
 async def test_leaving_a_team_ends_its_topic_and_nothing_else(server, key, transport):
     alice = await in_database(newcomer)
     team = await in_database(Group.objects.create, name=f"team of {alice.username}")
@@ -318,6 +370,27 @@ async def test_leaving_a_team_ends_its_topic_and_nothing_else(server, key, trans
         await in_database(publish, own, 1)
         await heard.until(lambda heard: heard.offsets(own) == [1])
         assert heard.offsets(shared) == [1]
+
+
+@pytest.mark.parametrize("transport", ["stream", "long-poll", "poll"])
+async def test_over_http_a_star_stands_for_the_usual_topics(server, key, transport):
+    alice = await in_database(newcomer)
+    team = await in_database(Group.objects.create, name=f"team of {alice.username}")
+    own, shared = topics.user(alice.pk), topics.team(team.pk)
+    headers = await in_database(key, alice)
+    asked = {"topics": f"*,{own}", "headers": headers}
+    async with listening(transport, server, **asked) as heard:
+        await in_database(publish, own, 1)
+        await heard.until(lambda heard: heard.offsets(own) == [1])
+        assert heard.revoked == []
+        if transport != "poll":
+            await asyncio.sleep(0.3)  # a long poll's next request is on its way
+            await in_database(alice.groups.add, team)
+            await heard.until(lambda heard: heard.turned in {503, 0})
+    await in_database(alice.groups.add, team)
+    async with listening(transport, server, cursor=heard.cursor, **asked) as again:
+        await in_database(publish, shared, 1)
+        await again.until(lambda heard: heard.offsets(shared) == [1])
 
 
 @pytest.mark.parametrize("transport", ["websocket", "stream", "long-poll"])

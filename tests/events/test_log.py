@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from django.conf import LazySettings
 from django.utils import timezone
 
 import events
@@ -62,11 +65,64 @@ def test_events_per_minute_are_counted_up_to_a_position():
     assert sum(count for _, count in log.per_minute({})) == 0
 
 
-def test_a_database_older_than_its_mirror_starts_a_new_epoch():
+@pytest.fixture
+def mirror(tmp_path: Path, settings: LazySettings) -> Path:
+    settings.HUB_DATA_DIR = tmp_path
+    return tmp_path / "heads.json"
+
+
+def go_back(topic: str, head: int) -> None:
+    Event.objects.filter(topic=topic, offset__gt=head).delete()
+    Topic.objects.filter(name=topic).update(head=head)
+
+
+def test_a_database_older_than_its_mirror_starts_a_new_epoch(mirror: Path):
     fill("user.1", 5)
     before = epoch.current()
     epoch.write_mirror()
     assert not epoch.check_mirror()
-    Topic.objects.filter(name="user.1").update(head=3)
+    go_back("user.1", 3)
+    fill("user.2", 9)  # others have more than made up for it
     assert epoch.check_mirror()
     assert epoch.current() != before
+    assert not epoch.check_mirror()
+
+
+def test_places_that_were_given_again_before_anybody_looked_are_noticed(mirror: Path):
+    fill("user.1", 5)
+    epoch.write_mirror()
+    go_back("user.1", 2)
+    fill("user.1", 4)
+    assert epoch.check_mirror()
+
+
+def test_what_retention_took_is_not_missed(mirror: Path):
+    fill("user.1", 5)
+    epoch.write_mirror()
+    log.prune(days=30, count=0)
+    assert not epoch.check_mirror()
+
+
+def test_the_mirror_is_small_however_many_topics_and_epochs_there_were(mirror: Path):
+    for _ in range(5):
+        events.publish_many((f"user.{n}", "order.late", {}) for n in range(1, 301))
+        epoch.write_mirror()
+        epoch.renew()
+    noted = json.loads(mirror.read_text(encoding="utf-8"))
+    assert [len(newest) for newest in noted.values()] == [100, 100, 100]
+
+
+def test_a_mirror_that_cannot_be_understood_is_none(mirror: Path):
+    fill("user.1", 1)
+    for text in ["", "[]", "{", json.dumps({epoch.current(): 10**9})]:
+        mirror.write_text(text, encoding="utf-8")
+        assert not epoch.check_mirror()
+
+
+def test_of_many_that_find_the_log_gone_back_one_renews_it():
+    former = epoch.current()
+    epoch.renew_from(former)
+    renewed = epoch.current()
+    assert renewed != former
+    epoch.renew_from(former)
+    assert epoch.current() == renewed

@@ -198,7 +198,7 @@ def test_an_older_database_beside_its_mirror_is_noticed_before_anybody_publishes
     mirror = tmp_path / "heads.json"
     with sqlite3.connect(tmp_path / "db.sqlite3") as database:
         (epoch,) = database.execute("SELECT value FROM hub_events_epoch").fetchone()
-        mirror.write_text(json.dumps({epoch: 10**9}), encoding="utf-8")
+        mirror.write_text(json.dumps({epoch: {"user.1": [10**9, ""]}}), encoding="utf-8")
     database.close()
     manage = [sys.executable, "manage.py", "prepare"]
     variables = {"PATH": os.environ["PATH"], "HUB_DATA_DIR": str(tmp_path)}

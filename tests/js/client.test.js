@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { beforeEach, mock, test } from "node:test";
 import { Hub } from "../../web/static/hub/client.js";
 
@@ -60,6 +61,10 @@ function event(topic, offset) {
 function answer(value, { status = 200, type = "application/json" } = {}) {
   const body = { events: [], resets: [], revoked: [], whispers: [], more: false, ...value };
   return new Response(JSON.stringify(body), { status, headers: { "Content-Type": type } });
+}
+
+function vectors(name) {
+  return JSON.parse(readFileSync(new URL(`../vectors/${name}.json`, import.meta.url)));
 }
 
 async function settle() {
@@ -585,6 +590,28 @@ test("two sockets that never got through lead to server-sent events", async () =
   assert.equal(hub.state, "live");
 });
 
+test("a stream that begins with resets is gone on with", async () => {
+  for (const { cursor, opening, resets, end } of vectors("opening")) {
+    sockets = [];
+    seen.reset = [];
+    hub = new Hub(world);
+    hub.on("reset", (value) => seen.reset.push(value));
+    const stream = streaming();
+    const asked = http({ stream: stream.handler, poll: async () => answer({ cursor }) });
+    hub.start({ cursor });
+    await blockTheSocket();
+    await stream.says(opening);
+    assert.deepEqual(
+      seen.reset.map(({ topic, offset, reason }) => [topic, offset, reason]),
+      resets,
+    );
+    assert.equal(hub.state, "live");
+    assert.equal(hub.cursor, end);
+    assert.equal(asked.filter((address) => address.startsWith("/events/stream")).length, 1);
+    hub.stop();
+  }
+});
+
 test("a server that is away is not taken for a blocked socket", async () => {
   http();
   hub.start({ cursor: "e1~user.7:0" });
@@ -712,7 +739,24 @@ test("over HTTP, subscribing opens the stream anew with the topic and its positi
   assert.equal(hub.state, "live");
   hub.subscribe("job.1");
   await settle();
-  assert.match(asked.at(-1), /topics=job.1/);
+  assert.match(asked.at(-1), /topics=\*%2Cjob.1&/);
+});
+
+test("over HTTP, however many topics are known, only those that the page asks for are named", async () => {
+  const known = Array.from({ length: 120 }, (_, n) => `team.${n + 1}:0`).sort();
+  const rooms = Array.from({ length: 60 }, (_, n) => `room.${n + 1}`);
+  const asked = http({ poll: async () => answer({ cursor: `e1~${known.join("~")}` }) });
+  hub = new Hub(world, { ladder: ["poll"] });
+  hub.start({ cursor: "e1~user.7:0", topics: rooms });
+  await settle();
+  await pass(2);
+  assert.equal(hub.state, "live");
+  assert.ok(asked.length > 1);
+  for (const address of asked)
+    assert.deepEqual(new URL(address, "http://hub.test").searchParams.get("topics").split(","), [
+      "*",
+      ...rooms,
+    ]);
 });
 
 test("over HTTP, a tab nobody looks at polls now and then instead of keeping a connection", async () => {

@@ -291,7 +291,6 @@ export class Hub {
       cursor: () => this.#delivery.cursor,
       wanted: () => [...this.#wanted.keys()],
       absent: () => [...this.#wanted.keys()].filter((topic) => !this.#isPresent(topic)),
-      known: () => this.topics,
       every: this.#world.hidden() && !this.#options.alone ? HIDDEN_PAUSE : undefined,
       path: this.#options.path,
       alone: this.#options.alone,

@@ -14,6 +14,7 @@ export class Delivery {
   #epochIsOver = false; // a reset said so; the next cursor of the server names the new one
   #renewed = new Set(); // topics that were reset since then
   #awaited = new Set(); // topics whose reset belongs to the epoch that a welcome named already
+  #former = null; // the cursor from before that welcome, which counts until those resets are here
   #positions = new Map();
   #held = new Map(); // topic -> {holders, events, least, floor, useless}
   #emit;
@@ -37,6 +38,7 @@ export class Delivery {
 
   /** The text to resume with, or null when nothing is known yet. */
   get cursor() {
+    if (this.#awaited.size > 0) return this.#former;
     return this.#epoch === null ? null : writeCursor(this.#epoch, this.#positions);
   }
 
@@ -46,9 +48,10 @@ export class Delivery {
 
   /** The server's word on a new connection: where topics go on that were not known here. */
   welcome(epoch, offsets) {
-    if (this.#epoch !== null && epoch !== this.#epoch) {
+    if (this.#epoch !== null && (epoch !== this.#epoch || this.#awaited.size > 0)) {
       // Old numbers mean nothing in the new log; a `reset` for each topic follows.
-      this.#awaited = new Set(this.#positions.keys());
+      this.#former = this.cursor;
+      this.#awaited = new Set([...this.#awaited, ...this.#positions.keys()]);
       this.#positions.clear();
       for (const hold of this.#held.values()) hold.events = [];
     }

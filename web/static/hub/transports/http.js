@@ -1,7 +1,5 @@
 import { codeOfStatus } from "../closing.js";
 
-const PATIENCE = 10; // seconds for an answer that waits for nothing
-
 /** Why a request brought nothing usable, as a close code. */
 export class Ended extends Error {
   constructor(code, retryAfter = 0) {
@@ -47,16 +45,10 @@ export async function ask(world, path, query, { signal, seconds, on }) {
   }
 }
 
-/**
- * What to put into `topics=`: over HTTP that list is complete, without it the answer is about the topics that
- * `/ws/` implies. Who wants more than those asks once what they are.
- */
-export async function topicsOf(world, query, { signal, on }) {
-  if (query.alone || query.wanted().length === 0) return () => query.wanted();
-  const asked = { cursor: query.cursor() };
-  const answer = await ask(world, "/events/poll", asked, { signal, seconds: PATIENCE, on });
-  if (!signal.aborted) spread(answer, on);
-  return () => query.known();
+/** What to put into `topics=`: over HTTP that list is complete, and `*` in it stands for the topics that `/ws/` implies. */
+export function topicsOf(query) {
+  const wanted = query.wanted();
+  return query.alone || wanted.length === 0 ? wanted : ["*", ...wanted];
 }
 
 /** Hand an answer on in the frames of the WebSocket, then what it covers. */

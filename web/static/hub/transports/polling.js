@@ -8,8 +8,8 @@ const HURRIED = 1; // seconds; something between us answers for the hub when not
 /** Long poll: asks, is answered when something comes, asks again. The first is answered at once: are we through? */
 export function openLongPoll(world, query, on) {
   let wait = 0;
-  return repeat(world, query, on, async (topics, signal) => {
-    const asked = { cursor: query.cursor(), topics: topics(), wait };
+  return repeat(on, async (signal) => {
+    const asked = { cursor: query.cursor(), topics: topicsOf(query), wait };
     const began = Date.now();
     const answer = await ask(world, "/events/long-poll", asked, {
       signal,
@@ -24,8 +24,8 @@ export function openLongPoll(world, query, on) {
 
 /** Poll: asks every two seconds. */
 export function openPoll(world, query, on) {
-  return repeat(world, query, on, async (topics, signal) => {
-    const asked = { cursor: query.cursor(), topics: topics() };
+  return repeat(on, async (signal) => {
+    const asked = { cursor: query.cursor(), topics: topicsOf(query) };
     const answer = await ask(world, "/events/poll", asked, { signal, seconds: PATIENCE, on });
     return { answer, pause: answer.more ? 0 : (query.every ?? PAUSE) };
   });
@@ -35,15 +35,13 @@ function isEmpty({ events, resets, revoked, whispers }) {
   return [events, resets, revoked, whispers].every((list) => !list?.length);
 }
 
-function repeat(world, query, on, once) {
+function repeat(on, once) {
   const stop = new AbortController();
   let timer;
-  let topics;
   let first = true;
   const next = async () => {
     try {
-      topics ??= await topicsOf(world, query, { signal: stop.signal, on });
-      const { answer, pause } = await once(topics, stop.signal);
+      const { answer, pause } = await once(stop.signal);
       if (stop.signal.aborted) return;
       if (first) on.ready({ silence: null });
       first = false;

@@ -13,13 +13,12 @@ export function openSse(world, query, on) {
   const stop = new AbortController();
   let late;
   const read = async () => {
-    const topics = await topicsOf(world, query, { signal: stop.signal, on });
     late = setTimeout(() => fail(new Ended(1006)), PATIENCE * 1000);
     on.traffic?.({ requests: 1 });
     const response = await get(
       world,
       "/events/stream",
-      { cursor: query.cursor(), topics: topics() },
+      { cursor: query.cursor(), topics: topicsOf(query) },
       { accept: "text/event-stream", signal: stop.signal },
     );
     const stream = new EventStream((block) => take(block, on));
