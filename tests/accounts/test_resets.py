@@ -28,12 +28,6 @@ PAGE = "/accounts/password/reset/"
 NEW = "brand-new-pass-77"
 
 
-@pytest.fixture(autouse=True)
-def nothing_asked_before(real_redis: str) -> None:
-    for name in redis_client.blocking().scan_iter(f"{redis_client.prefix()}:rate:reset:*"):
-        redis_client.blocking().delete(name)
-
-
 @pytest.fixture
 def server(settings: Any) -> Iterator[MailServer]:
     with mail_server() as running:

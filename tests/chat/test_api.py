@@ -16,7 +16,7 @@ from accounts import profiles
 from accounts.authenticate import make_key
 from chat import api, marks, messages, people, rooms
 from chat.models import Message, Room
-from events import log, redis_client, topics
+from events import log, topics
 from tests.chat.test_messages import say
 from tests.hub.test_api import Caller, refused
 from tests.notifications.test_api import calls
@@ -32,12 +32,6 @@ MESSAGE = {
     "id", "room", "author", "body", "html", "client_id", "at", "edited_at", "deleted", "mentions",
 }  # fmt: skip
 FAR = 2**63 - 1
-
-
-@pytest.fixture(autouse=True)
-def fresh_buckets(real_redis: str) -> None:
-    for name in redis_client.blocking().scan_iter(f"{redis_client.prefix()}:rate:*"):
-        redis_client.blocking().delete(name)
 
 
 @pytest.fixture
