@@ -1,7 +1,7 @@
 # Two commands: `make run` and `make test`. Everything else is for those who work on the hub.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format locks install screens shape verify-compose clean
+.PHONY: help run test faults lint format locks install screens shape verify-compose clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -11,6 +11,9 @@ run: .venv/.run ## Run the whole hub; Ctrl-C stops it
 
 test: .venv/.dev ## Test on SQLite, and on PostgreSQL where there is one (ARGS="-k inbox" goes to pytest)
 	@.venv/bin/python scripts/test $(ARGS)
+
+faults: .venv/.dev ## Every experiment of docs/faults.md at full counts (ARGS="E20 E31" for some)
+	@.venv/bin/python scripts/faults $(ARGS)
 
 lint: .venv/.dev ## Every check that needs no server
 	@scripts/lint

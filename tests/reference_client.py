@@ -320,6 +320,7 @@ class ReferenceClient:
         on_frame: Callable[[Frame], None] = lambda frame: None,
         on_event: Callable[[Frame], None] = lambda event: None,
         on_reset: Callable[[Frame], None] = lambda reset: None,
+        on_state: Callable[[State], None] = lambda state: None,
     ) -> None:
         """`url` is where `/ws/` and `/events/` are; `on_frame` sees the wire, repeats and all."""
         self.transport = transport
@@ -336,6 +337,7 @@ class ReferenceClient:
         self._poll_every = poll_every
         self._dice = dice
         self._on_frame, self._on_event, self._on_reset = on_frame, on_event, on_reset
+        self._on_state = on_state
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         if cookies:
             self._headers["Cookie"] = "; ".join(f"{n}={v}" for n, v in cookies.items())
@@ -588,6 +590,7 @@ class ReferenceClient:
 
     def _say(self, state: State) -> None:
         self.state = state
+        self._on_state(state)
         self._changed.set()
 
     def _fail_requests(self) -> None:

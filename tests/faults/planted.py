@@ -1,0 +1,226 @@
+"""The hub's server with one defect planted: `python -m tests.faults.planted no_pulse --port 8000`.
+
+Each replaces what makes one promise true by what a first attempt would have written. The experiments must catch
+every one of them; the product itself has no switch for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, Final
+
+from hub import server  # sets Django up, which what follows needs
+
+# isort: split
+from channels.exceptions import StopConsumer
+from django.db.models import F
+
+from accounts.authenticate import Credential
+from consumers import door, subscription, switchboard, websocket
+from consumers.cursor import Cursor
+from consumers.limits import (
+    BAD_FRAMES,
+    BAD_WINDOW,
+    FRAME_WINDOW,
+    FRAMES_PER_SECOND,
+    Allowance,
+    Strikes,
+)
+from consumers.protocol import Item
+from consumers.subscription import Subscription
+from consumers.switchboard import Line, Switchboard
+from events import epoch, log, presence, sequence
+from events.log import LoggedEvent, Reach
+from events.models import Event, Topic
+
+PAUSE: Final = 0.05
+
+
+def no_contiguity() -> None:
+    """What the layer brings is passed on, whatever is missing before it."""
+
+    def receive(self: Line, event: LoggedEvent) -> None:
+        self.known = max(self.known, event.offset)
+        for reader in list(self.readers):
+            if event.offset > reader.positions.get(self.name, event.offset):
+                reader._sink.push(event)
+                reader.positions[self.name] = event.offset
+
+    Line.receive = receive  # type: ignore[method-assign]
+
+
+def read_before_subscribe() -> None:
+    """The log is read first, then the groups are joined, and what came between is taken for read."""
+    honest = Subscription.open
+
+    async def open_late(
+        self: Subscription, names: Iterable[str], at: Cursor | None, *, live: bool = True
+    ) -> list[Item]:
+        resets = await honest(self, names, at, live=False)
+        await self.read_backlog()
+        await asyncio.sleep(0.05)
+        if live:
+            await self._join(list(self.positions))
+            for name in self.positions:
+                self.positions[name] = max(self.positions[name], self._board.known(name))
+        return resets
+
+    Subscription.open = open_late  # type: ignore[method-assign]
+
+
+def cursor_by_row_id() -> None:
+    """The row's id serves as its offset."""
+
+    def number(names: list[str], *, skip_locked: bool) -> list[LoggedEvent]:
+        pending = Event.objects.filter(topic__in=names, offset__isnull=True).order_by("id")
+        ids = list(pending.values_list("id", flat=True)[: sequence.EVENTS_PER_TRANSACTION])
+        Event.objects.filter(id__in=ids).update(offset=F("id"))
+        rows = Event.objects.filter(id__in=ids).order_by("id")
+        found = [log.from_row(row) for row in rows.values_list(*log._FIELDS)]
+        for event in found:
+            Topic.objects.filter(name=event.topic).update(head=event.offset)
+        return found
+
+    sequence._number = number
+
+
+def no_pulse() -> None:
+    """Nobody compares with the log: what the layer lost stays lost."""
+
+    async def never(self: Switchboard) -> None:
+        await asyncio.Event().wait()
+
+    Switchboard._pulse = never  # type: ignore[method-assign]
+
+
+def unbounded_buffers() -> None:
+    """A client that does not read is written to all the same."""
+
+    async def at_once(self: Any) -> None:
+        return
+
+    server.TransportFlow.writable = at_once  # type: ignore[method-assign]
+
+
+def clean_up_in_disconnect() -> None:
+    """A socket cleans up when its disconnect comes, and nothing guards the way there."""
+
+    async def call(self: websocket.SignedInSocket, scope: Any, receive: Any, send: Any) -> None:
+        self._frames = Allowance(FRAMES_PER_SECOND, FRAME_WINDOW)
+        self._strikes = Strikes(BAD_FRAMES, BAD_WINDOW)
+        self._closed = False
+        await super(websocket.SignedInSocket, self).__call__(scope, receive, send)
+
+    async def dispatch(self: websocket.SignedInSocket, message: dict[str, Any]) -> None:
+        match message["type"]:
+            case "websocket.connect":
+                await self._connect()
+            case "websocket.receive":
+                await self._receive(message.get("text"), message.get("bytes"))
+            case "websocket.disconnect":
+                await self.clean_up()
+                raise StopConsumer
+
+    websocket.SignedInSocket.__call__ = call  # type: ignore[method-assign]
+    websocket.SignedInSocket.dispatch = dispatch  # type: ignore[method-assign]
+
+
+def authorised_at_subscribe() -> None:
+    """Once in, for ever in."""
+
+    def ask(
+        credentials: set[Credential], pairs: set[tuple[int, str]]
+    ) -> tuple[set[Credential], set[tuple[int, str]]]:
+        return credentials, pairs
+
+    switchboard._ask = ask
+
+
+def resume_without_authorisation() -> None:
+    """Whoever comes with a cursor must have been allowed in before."""
+
+    def readable(credential: Credential, names: Collection[str]) -> set[str]:
+        return set(names)
+
+    door.readable = readable
+
+
+def presence_by_counter() -> None:
+    """Who came and did not leave is here; a lease without an end counts as a counter does."""
+    presence.LEASE = 10**9  # type: ignore[misc]
+
+
+# --- windows: no defects, only a wait of 50 ms where something else may come between
+
+
+def pause_after_subscribe() -> None:
+    honest = Subscription._join
+
+    async def join(self: Subscription, names: list[str]) -> None:
+        await honest(self, names)
+        await asyncio.sleep(PAUSE)
+
+    Subscription._join = join  # type: ignore[method-assign]
+
+
+def pause_after_read() -> None:
+    def standing(names: list[str]) -> tuple[str, dict[str, Reach]]:
+        found = epoch.current(), log.reach(names)
+        time.sleep(PAUSE)  # on a thread of the doors, between the rows and whoever asked for them
+        return found
+
+    subscription._standing = standing
+
+
+def pause_during_drain() -> None:
+    honest = Subscription._read_page
+
+    async def read_page(self: Subscription, name: str) -> bool:
+        went_on = await honest(self, name)
+        await asyncio.sleep(PAUSE)
+        return went_on
+
+    Subscription._read_page = read_page  # type: ignore[method-assign]
+
+
+def pause_before_hand_over() -> None:
+    honest = Switchboard._take
+
+    def take(self: Switchboard, message: dict[str, Any]) -> None:
+        asyncio.get_running_loop().call_later(PAUSE, honest, self, message)
+
+    Switchboard._take = take  # type: ignore[method-assign]
+
+
+SERVER_DEFECTS: Final[dict[str, Callable[[], None]]] = {
+    defect.__name__: defect
+    for defect in (
+        no_contiguity,
+        read_before_subscribe,
+        cursor_by_row_id,
+        no_pulse,
+        unbounded_buffers,
+        clean_up_in_disconnect,
+        authorised_at_subscribe,
+        resume_without_authorisation,
+        presence_by_counter,
+    )
+}
+WINDOWS: Final[dict[str, Callable[[], None]]] = {
+    window.__name__: window
+    for window in (
+        pause_after_subscribe,
+        pause_after_read,
+        pause_during_drain,
+        pause_before_hand_over,
+    )
+}
+"""The tenth, an event sent in `post_save` without the log, is one of whoever saves: `tests/faults/writer.py`."""
+
+
+if __name__ == "__main__":
+    {**SERVER_DEFECTS, **WINDOWS}[sys.argv.pop(1)]()
+    sys.exit(server.main())

@@ -1,0 +1,162 @@
+"""E01, E20, E30, E31, E37: everybody has everything, once and in order, whatever died meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+
+from consumers.database import in_database
+from tests.faults.checker import Verdict, check
+from tests.faults.conftest import Report
+from tests.faults.load import EVERYBODY, Load, share
+from tests.faults.recorder import Line, Recorder
+from tests.faults.rig import Rig, rig
+
+SEED: Final = 20260101
+HEAL: Final = 30.0
+
+Hurt = Callable[[Rig, threading.Event], None]
+
+pytestmark = [pytest.mark.usefixtures("live_db"), pytest.mark.timeout(1800)]
+
+
+async def published(hub: Rig, work: str, **arguments: Any) -> list[Line]:
+    """Run a writer to its end, beside the clients."""
+    return await asyncio.to_thread(hub.write, work, **arguments)
+
+
+async def verdict_of(load: Load, recorder: Recorder, lines: list[Line], **more: Any) -> Verdict:
+    owed = {
+        one.who: {topic: one.first.get(topic, 0) for topic in (one.own, *load.watching)}
+        for one in load.listeners
+    }
+    return await in_database(check, recorder, owed, published=lines, **more)
+
+
+@pytest.mark.experiment("E01", quick=True)
+async def test_without_a_fault_everybody_has_everything_in_time(
+    recorder: Recorder, counted: Callable[..., int], in_full: bool, report: Report
+):
+    deliveries = counted(100_000)
+    with rig() as hub:
+        async with Load(hub.url, recorder, share(1.0 if deliveries > 50_000 else 0.2)) as load:
+            people = len(load.listeners)
+            each = deliveries // 2 // people
+            personal = published(hub, "stream", topics=load.own_topics, n=each * people, rate=150)
+            group = published(hub, "stream", topics=[EVERYBODY], n=each, rate=10, mark="g")
+            lines = [line for some in await asyncio.gather(personal, group) for line in some]
+            await load.level(HEAL)
+            verdict = await verdict_of(load, recorder, lines, timed=["websocket", "sse", "long"])
+    report(n=verdict.applied, worst=str(verdict))
+    assert verdict.clean, verdict
+    assert verdict.resets == 0
+    if in_full:  # a tenth runs beside whatever else a machine has to do
+        assert verdict.latency(0.5) <= 0.1, verdict
+        assert verdict.latency(0.99) <= 1.0, verdict
+
+
+async def under_load(
+    recorder: Recorder,
+    n: int,
+    rate: float,
+    hurt: Callable[[Rig, threading.Event], None],
+    *,
+    part: float = 0.2,
+    planted: str = "",
+    **options: Any,
+) -> tuple[Verdict, float]:
+    """Run the load while a writer publishes `n` events, half of them personal, at `rate` a second, and `hurt` runs
+    in a thread of its own; its event says that the last one is published. Returns the verdict and how many seconds
+    after the last fault's end everybody was level."""
+    written = threading.Event()
+    with rig(planted=planted, **options) as hub:
+        async with Load(hub.url, recorder, share(part)) as load:
+            hurting = asyncio.create_task(asyncio.to_thread(hurt, hub, written))
+            personal = published(hub, "stream", topics=load.own_topics, n=n // 2, rate=rate / 2)
+            group = published(hub, "stream", topics=[EVERYBODY], n=n // 2, rate=rate / 2, mark="g")
+            lines = [line for some in await asyncio.gather(personal, group) for line in some]
+            written.set()
+            await hurting
+            heal = await load.level(HEAL)
+            return await verdict_of(load, recorder, lines), heal
+
+
+def kill_a_server(times: int, seed: int) -> Hurt:
+    dice = random.Random(seed)
+
+    def hurt(hub: Rig, written: threading.Event) -> None:
+        for _ in range(times):
+            time.sleep(dice.uniform(1, 3))
+            victim = dice.choice(hub.servers)
+            victim.kill()
+            time.sleep(dice.uniform(0, 1))
+            victim.start()
+
+    return hurt
+
+
+@pytest.mark.experiment("E20")
+async def test_servers_are_killed(recorder: Recorder, counted: Callable[..., int], report: Report):
+    kills = counted(20, least=2)
+    verdict, heal = await under_load(
+        recorder, n=kills * 120, rate=40, hurt=kill_a_server(kills, SEED), servers=2, nginx=True
+    )
+    report(n=kills, worst=f"{heal:.1f} s until level; {verdict}", seed=SEED)
+    assert verdict.clean, verdict
+    assert verdict.resets == 0
+    assert heal < HEAL
+
+
+def lose_redis(times: int, pause: float) -> Hurt:
+    def hurt(hub: Rig, written: threading.Event) -> None:
+        for left in reversed(range(times)):
+            time.sleep(2)
+            hub.redis.kill()
+            if left:
+                time.sleep(pause)
+            else:
+                written.wait()  # what was published last has nothing after it that would show the gap
+            hub.redis.start()
+
+    return hurt
+
+
+@pytest.mark.experiment("E30")
+async def test_redis_is_killed_and_comes_back_empty(
+    recorder: Recorder, counted: Callable[..., int], report: Report
+):
+    kills = counted(10, least=2)
+    verdict, heal = await under_load(recorder, n=kills * 200, rate=40, hurt=lose_redis(kills, 2))
+    report(n=kills, worst=f"{heal:.1f} s until level; {verdict}")
+    assert verdict.clean, verdict
+    assert heal < HEAL
+
+
+@pytest.mark.experiment("E31")
+async def test_redis_is_emptied(recorder: Recorder, counted: Callable[..., int], report: Report):
+    times = counted(20, least=3)
+
+    def hurt(hub: Rig, written: threading.Event) -> None:
+        for _ in range(times):
+            time.sleep(1)
+            hub.redis.flush()
+
+    verdict, heal = await under_load(recorder, n=times * 60, rate=50, hurt=hurt)
+    report(n=times, worst=f"{heal:.1f} s until level; {verdict}")
+    assert verdict.clean, verdict
+    assert heal < HEAL
+
+
+@pytest.mark.experiment("E30")
+async def test_without_the_pulse_a_killed_redis_is_noticed(recorder: Recorder, report: Report):
+    verdict, _ = await under_load(
+        recorder, n=240, rate=60, hurt=lose_redis(1, 3), planted="no_pulse"
+    )
+    report(control="no_pulse", caught=not verdict.clean, worst=str(verdict))
+    assert not verdict.clean, "the experiment can't tell a hub without its pulse"
