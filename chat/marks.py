@@ -9,12 +9,11 @@ from django.db import transaction
 from django.db.models import Max
 
 from chat import rooms
-from chat.messages import MENTIONED
+from chat.messages import MENTIONED, key_of
 from chat.models import Membership, Mention, Message, Room
 from events import log, publish, topics
 from events.models import Event
 from notifications import inbox
-from notifications.models import Notification
 
 CREATED = "message.created"
 NAMED_BEFORE: Final = 100
@@ -89,10 +88,4 @@ def _read_mentions(user: User, room: Room, before: int, up_to: int) -> None:
         *ids.filter(message__gt=before, message__lte=up_to),
         *ids.filter(message__lte=before)[:NAMED_BEFORE],
     }
-    keys = [f"mention:{pk}" for pk in seen]
-    if keys:
-        told = Notification.objects.filter(
-            recipient=user, kind=MENTIONED, key__in=keys, read_at=None
-        )
-        for pk in told.values_list("pk", flat=True):
-            inbox.mark(user, pk, read=True)
+    inbox.mark_keys(user, MENTIONED, [key_of(pk) for pk in seen])

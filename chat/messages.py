@@ -166,7 +166,7 @@ def delete(user: User, room_id: int, message_id: int) -> Message:
         Mention.objects.filter(message=message).delete()
         redact([_about(message)], ["body", "html"])
         _tell(message, "message.deleted", mentioned_before=before)
-        withdraw(actor_id=message.author_id, kind=MENTIONED, key=_key(message))
+        withdraw(actor_id=message.author_id, kind=MENTIONED, key=key_of(message.pk))
     return message
 
 
@@ -270,7 +270,7 @@ def _notify(room: Room, message: Message, author: User, named: Iterable[User]) -
             body=text.excerpt(message.body, 200),
             url=f"/rooms/{room.pk}/at/{message.pk}/",
             actor=author,
-            key=_key(message),
+            key=key_of(message.pk),
         )
 
 
@@ -285,5 +285,6 @@ def _about(message: Message) -> str:
     return f"message:{message.pk}"
 
 
-def _key(message: Message) -> str:
-    return f"mention:{message.pk}"
+def key_of(message_id: int) -> str:
+    """What the notifications of those named in this message have as their key."""
+    return f"mention:{message_id}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -195,6 +195,23 @@ def test_whoever_has_read_where_they_were_named_has_read_the_notification(room, 
     read = dict(Notification.objects.values_list("url", "read_at"))
     assert [bool(read[f"/rooms/{room.pk}/at/{pk}/"]) for pk in said] == [True, True, False]
     marks.read_events(bob, room.pk, offsets(room)[said[2]])
+    assert inbox.unread(bob) == 0
+
+
+def test_what_is_deleted_while_somebody_reads_it_is_no_error(room, alice, bob, monkeypatch):
+    kept, gone = say(alice, room, "kept @bob"), say(alice, room, "gone @bob")
+    mark = inbox.mark_keys
+
+    def later(user: User, kind: str, keys: Collection[str]) -> int:
+        messages.delete(alice, room.pk, gone.pk)  # between finding what was read and marking it
+        return mark(user, kind, keys)
+
+    monkeypatch.setattr(inbox, "mark_keys", later)
+    assert marks.read_messages(bob, room.pk, gone.pk)["read_up_to"] == gone.pk
+    page = inbox.page(bob)
+    assert [(item["url"], item["read"]) for item in page.items] == [
+        (f"/rooms/{room.pk}/at/{kept.pk}/", True)
+    ]
     assert inbox.unread(bob) == 0
 
 
