@@ -40,7 +40,8 @@ def _last_message(room: Room, offset: int) -> int:
     """The last message whose event is at this offset or below.
 
     Ids and offsets of one room rise together, so it is the one before the first that comes later: that one's event is
-    in the log however old the others are. What is newest is asked first: whoever posts in between is later.
+    in the log however old the others are. What is newest is asked first: whoever posts in between is later. What has no
+    offset yet is asked before what has: it may get one in between, and never loses it.
     """
     topic = topics.room(room.pk)
     newest = Message.objects.filter(room=room).aggregate(last=Max("pk"))["last"] or 0
@@ -48,8 +49,8 @@ def _last_message(room: Room, offset: int) -> int:
     if offset < reach.floor:
         return 0
     events = Event.objects.filter(topic=topic, type=CREATED)
-    later = events.filter(offset__gt=offset).order_by("offset").first()
     pending = events.filter(offset=None).order_by("pk").first()
+    later = events.filter(offset__gt=offset).order_by("offset").first()
     ids = [
         log.from_row(("", 0, "", event.data, event.at)).data["id"]
         for event in (later, pending)

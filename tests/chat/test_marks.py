@@ -125,6 +125,30 @@ def test_a_message_whose_event_has_no_offset_yet_is_not_read(room, alice, bob, m
     assert marks.read_events(bob, room.pk, 2**62)["read_up_to"] == pending.pk
 
 
+def test_nor_one_whose_event_gets_its_offset_while_the_mark_is_made(room, alice, bob, monkeypatch):
+    seen = say(alice, room, "numbered")
+    at = offsets(room)[seen.pk]
+    with monkeypatch.context() as patched:
+        patched.setattr(sequence, "flush_on_commit", lambda _names: None)
+        say(alice, room, "not yet")
+    looks = 0
+
+    def number_after_the_first_look(
+        execute: Any, sql: str, params: Any, many: bool, context: Any
+    ) -> Any:
+        nonlocal looks
+        found = execute(sql, params, many, context)
+        if params and marks.CREATED in params and sql.startswith("SELECT"):
+            looks += 1
+            if looks == 1:
+                sequence.flush([topics.room(room.pk)])
+        return found
+
+    with connection.execute_wrapper(number_after_the_first_look):
+        reached = marks._last_message(room, at)
+    assert (reached, looks) == (seen.pk, 2)
+
+
 def test_who_only_looks_at_an_open_room_has_nothing_unread_and_marks_nothing(alice, charlie):
     room = rooms.create(alice, "open", "Night")
     said = say(alice, room, "hello @charlie")
