@@ -17,7 +17,7 @@ from django.db.models import QuerySet
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
-from accounts import profiles
+from accounts import audience, profiles
 from chat import rooms, text
 from chat.errors import InvalidChat, NoSuchMessage, NotAllowed, NotPossible
 from chat.models import Involvement, Kind, Membership, Mention, Message, Room
@@ -106,6 +106,7 @@ def post(user: User, room_id: int, client_id: uuid.UUID, body: str) -> tuple[Mes
             rooms.find(user, room_id)  # as of now: somebody may have been removed since
         if room.archived_at is not None:
             raise NotPossible(_("The room is archived: nothing new is said there."))
+        html, named = _as_of_now(room, body, html, named)
         message = Message.objects.create(
             room=room, author=user, client_id=client_id, body=body, html=html
         )
@@ -124,6 +125,7 @@ def edit(user: User, room_id: int, message_id: int, body: str) -> Message:
     html, named = _rendered(room, body)
     with transaction.atomic():
         room = rooms.hold(room_id)
+        rooms.find(user, room_id)  # as of now, as when posting
         message = _find(room, message_id)
         if message.author_id != user.pk:
             raise NotAllowed(_("Only its author may change a message."))
@@ -131,6 +133,7 @@ def edit(user: User, room_id: int, message_id: int, body: str) -> Message:
             raise NotPossible(_("The message is deleted."))
         if room.archived_at is not None:
             raise NotPossible(_("The room is archived: nothing new is said there."))
+        html, named = _as_of_now(room, body, html, named)
         if (message.body, message.html) == (body, html):
             return message
         message.body, message.html, message.edited_at = body, html, timezone.now()
@@ -148,10 +151,10 @@ def delete(user: User, room_id: int, message_id: int) -> Message:
 
     Raises NoSuchRoom, NoSuchMessage or NotAllowed.
     """
-    if not user.is_superuser:
-        rooms.find(user, room_id)
     with transaction.atomic():
         room = rooms.hold(room_id)
+        if not user.is_superuser:
+            rooms.find(user, room_id)
         message = _find(room, message_id)
         if message.author_id != user.pk and not rooms.manages(user, room):
             raise NotAllowed(
@@ -211,6 +214,12 @@ def _rendered(room: Room, body: str) -> tuple[str, list[User]]:
     people = {name: profiles.person(reader) for name, reader in readers.items()}
     html, named = text.render(body, people)
     return html, [readers[name] for name in sorted(named)]
+
+
+def _as_of_now(room: Room, body: str, html: str, named: list[User]) -> tuple[str, list[User]]:
+    """What `_rendered` made, while the room is held: somebody may have been removed since, or the room closed."""
+    may_read = audience.allowed([(person.pk, topics.room(room.pk)) for person in named])
+    return (html, named) if len(may_read) == len(named) else _rendered(room, body)
 
 
 def _find(room: Room, message_id: int) -> Message:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -258,6 +259,70 @@ def test_who_is_out_can_change_nothing_more(room, alice, bob):
     for act in (messages.delete, change):
         with pytest.raises(NoSuchRoom):
             act(bob, room.pk, message.pk)
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], None]:
+    """Have something happen once, after a text was drawn and before its room is held."""
+
+    def happens(act: Callable[[], Any]) -> None:
+        drawn = messages._rendered
+
+        def then(room: Room, body: str) -> Any:
+            found = drawn(room, body)
+            monkeypatch.setattr(messages, "_rendered", drawn)
+            act()
+            return found
+
+        monkeypatch.setattr(messages, "_rendered", then)
+
+    return happens
+
+
+def test_who_is_removed_while_they_change_something_changes_nothing(room, alice, bob, meanwhile):
+    message = say(bob, room)
+    meanwhile(lambda: rooms.remove(room, bob, by=alice))
+    with pytest.raises(NoSuchRoom):
+        change(bob, room.pk, message.pk)
+    assert Message.objects.get().body == "hello"
+
+
+def test_who_is_removed_while_they_delete_deletes_nothing(room, alice, bob, monkeypatch):
+    message = say(bob, room)
+    hold = rooms.hold
+
+    def removed_before(room_id: int) -> Room:
+        monkeypatch.setattr(rooms, "hold", hold)
+        rooms.remove(room, bob, by=alice)
+        return hold(room_id)
+
+    monkeypatch.setattr(rooms, "hold", removed_before)
+    with pytest.raises(NoSuchRoom):
+        messages.delete(bob, room.pk, message.pk)
+    assert Message.objects.get().body == "hello"
+
+
+@pytest.mark.parametrize("edited", [False, True])
+@pytest.mark.parametrize("how", ["removed", "closed"])
+def test_who_loses_a_room_while_somebody_names_them_there_is_not_named(
+    alice, bob, meanwhile, how, edited
+):
+    room = rooms.create(alice, "open", "Night", members=[bob] if how == "removed" else [])
+    if how == "removed":
+        rooms.edit(room, alice, kind="closed")
+    before = say(alice, room)
+    if how == "removed":
+        meanwhile(lambda: rooms.remove(room, bob, by=alice))
+    else:
+        meanwhile(lambda: rooms.edit(room, alice, kind="closed"))
+    if edited:
+        message = messages.edit(alice, room.pk, before.pk, "secret @bob @alice")
+    else:
+        message = say(alice, room, "secret @bob @alice")
+    assert notices(bob) == []
+    assert messages.item(message)["mentions"] == []
+    assert f'data-user="{bob.pk}"' not in message.html
+    assert f'data-user="{alice.pk}"' in message.html
 
 
 # --- Pages ---------------------------------------------------------------------------------------------------------
