@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,6 +33,7 @@ PAGE: Final = 50
 PAGE_MAX: Final = 200
 MENTIONED: Final = "room.mention"
 """The kind of the notification that a mention makes."""
+_KEY: Final = "mention:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,34 @@ def delete(user: User, room_id: int, message_id: int) -> Message:
     return message
 
 
+def standing(told: Collection[tuple[int, str]]) -> dict[tuple[int, str], bool]:
+    """The rule of `MENTIONED`: who is still named, still reads the room, and whether they have read the message.
+
+    An edit that names somebody in what they have read is news to them, so there they have not.
+    """
+    keys = {key_of(pk): pk for _, key in told if (pk := _id_in(key)) is not None}
+    named = Mention.objects.filter(
+        message__in=keys.values(), user__in={user_id for user_id, _ in told}
+    ).values_list("user_id", "message_id", "room_id", "message__edited_at")
+    places = {(user_id, key_of(pk)): (pk, room_id, at) for user_id, pk, room_id, at in named}
+    asked = {pair: places[pair] for pair in told if pair in places}
+    readers = audience.allowed(
+        [(user_id, topics.room(room_id)) for (user_id, _), (_, room_id, _) in asked.items()]
+    )
+    read: dict[tuple[int, int], int] = {
+        (user_id, room_id): up_to
+        for user_id, room_id, up_to in Membership.objects.filter(
+            user__in={user_id for user_id, _ in asked},
+            room__in={room_id for _, room_id, _ in asked.values()},
+        ).values_list("user_id", "room_id", "read_up_to")
+    }
+    return {
+        (user_id, key): edited_at is None and pk <= read.get((user_id, room_id), 0)
+        for (user_id, key), (pk, room_id, edited_at) in asked.items()
+        if (user_id, topics.room(room_id)) in readers
+    }
+
+
 def items(messages: Iterable[Message]) -> list[dict[str, Any]]:
     """Messages as the API and events have them: authors in one query, mentions in another."""
     rows = list(messages)
@@ -296,4 +325,9 @@ def _about(message: Message) -> str:
 
 def key_of(message_id: int) -> str:
     """What the notifications of those named in this message have as their key."""
-    return f"mention:{message_id}"
+    return f"{_KEY}{message_id}"
+
+
+def _id_in(key: str) -> int | None:
+    number = key.removeprefix(_KEY)
+    return int(number) if number.isdecimal() and len(number) < 19 else None

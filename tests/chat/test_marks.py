@@ -16,7 +16,7 @@ from chat import marks, messages, rooms
 from chat.errors import NoSuchRoom
 from chat.models import Membership, Room
 from events import log, sequence, topics
-from notifications import inbox
+from notifications import inbox, notifying
 from notifications.models import Notification
 from tests.chat.test_messages import say
 from tests.chat.test_rooms import told
@@ -220,6 +220,26 @@ def test_whoever_has_read_where_they_were_named_has_read_the_notification(room, 
     assert [bool(read[f"/rooms/{room.pk}/at/{pk}/"]) for pk in said] == [True, True, False]
     marks.read_events(bob, room.pk, offsets(room)[said[2]])
     assert inbox.unread(bob) == 0
+
+
+def test_whoever_reads_before_they_are_told_has_read_the_notification(
+    room, alice, bob, monkeypatch
+):
+    deliver = notifying._deliver_waiting
+
+    def after_reading() -> None:
+        marks.read_messages(bob, room.pk, 2**62)  # the message was shown first
+        deliver()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(notifying, "_deliver_waiting", after_reading)
+        say(alice, room, "hello @bob")
+    assert [item["read"] for item in inbox.page(bob).items] == [True]
+    kind, data = told(topics.user(bob.pk))[-1]
+    assert (kind, data["read"], data["unread"]) == ("notification.created", True, 0)
+    assert inbox.unread(bob) == 0
+    say(alice, room, "again @bob")
+    assert inbox.unread(bob) == 1
 
 
 def test_what_is_deleted_while_somebody_reads_it_is_no_error(room, alice, bob, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -454,6 +455,60 @@ def test_who_has_not_been_told_yet_is_not_told_of_what_was_deleted_meanwhile(
     assert notifying.deliver_left_behind() == 1
     urls = [item["url"] for item in inbox.page(bob).items]
     assert urls == [f"/rooms/{room.pk}/at/{kept.pk}/"]
+
+
+@pytest.mark.parametrize("how", ["removed", "deleted", "unnamed"])
+def test_what_was_left_behind_is_delivered_to_who_is_still_named_and_reads_the_room(
+    room, alice, bob, monkeypatch, how
+):
+    charlie = person("charlie")
+    rooms.invite(room, [charlie], by=alice)
+    with monkeypatch.context() as patched:
+        patched.setattr(notifying, "_deliver_waiting", lambda: None)  # the process dies there
+        message = say(alice, room, "secret @bob @charlie")
+    if how == "removed":
+        rooms.remove(room, bob, by=alice)
+    elif how == "deleted":
+        rooms.delete(room)
+    else:
+        Mention.objects.filter(message=message, user=bob).delete()
+    assert notifying.deliver_left_behind() == 1
+    assert notices(bob) == []
+    assert len(notices(charlie)) == (0 if how == "deleted" else 1)
+    assert not Letter.objects.exists()
+
+
+def test_what_is_deleted_while_somebody_is_told_of_it_leaves_no_notification(
+    room, alice, bob, monkeypatch
+):
+    store = notifying._store
+    stored, deleting = threading.Event(), threading.Event()
+
+    def slowly(*args: Any) -> int:
+        count = store(*args)
+        stored.set()
+        deleting.wait(10)
+        time.sleep(
+            0.2
+        )  # by then it waits for the letter; were it quicker than that, the test would pass
+        return count
+
+    def delete() -> None:
+        stored.wait(10)
+        deleting.set()
+        try:
+            messages.delete(alice, room.pk, Message.objects.get().pk)
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(notifying, "_store", slowly)
+    with ThreadPoolExecutor(1) as pool:
+        deleted = pool.submit(delete)
+        say(alice, room, "gone @bob")
+        deleted.result()
+    assert not Notification.objects.exists()
+    assert not Letter.objects.exists()
+    assert inbox.unread(bob) == 0
 
 
 def test_a_deletion_by_another_takes_the_authors_notifications_away(room, alice, bob):
