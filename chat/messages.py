@@ -23,7 +23,7 @@ from chat.errors import InvalidChat, NoSuchMessage, NotAllowed, NotPossible
 from chat.models import Involvement, Kind, Membership, Mention, Message, Room
 from events import log, publish, redact, topics
 from events.errors import EventTooLarge
-from notifications import notify, withdraw
+from notifications import notify, notifying, withdraw
 from tasks import notices
 
 POSTS: Final = "posts"
@@ -34,6 +34,8 @@ PAGE_MAX: Final = 200
 MENTIONED: Final = "room.mention"
 """The kind of the notification that a mention makes."""
 _KEY: Final = "mention:"
+_EXCERPT: Final = 200
+"""Characters of the message that its notifications quote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,13 @@ def edit(user: User, room_id: int, message_id: int, body: str) -> Message:
         Mention.objects.filter(message=message).exclude(user__in=named).delete()
         _mention(message, named)
         _tell(message, "message.updated", mentioned_before=before)
+        notifying.amend(
+            actor_id=user.pk,
+            kind=MENTIONED,
+            key=key_of(message.pk),
+            body=text.excerpt(body, _EXCERPT),
+            people={person.pk for person in named},
+        )
         _notify(room, message, user, named)
     return message
 
@@ -291,7 +300,7 @@ def _tell(message: Message, event_type: str, **more: Any) -> None:
 
 
 def _notify(room: Room, message: Message, author: User, named: Iterable[User]) -> None:
-    """Who muted the room is not told; who was told of this message already isn't again, however often it is edited."""
+    """Who muted the room is not told; who was told of this message and still is named isn't again."""
     muted = Membership.objects.filter(room=room, involvement=Involvement.NOTHING)
     quiet = set(muted.values_list("user_id", flat=True))
     told = [person for person in named if person.pk != author.pk and person.pk not in quiet]
@@ -305,7 +314,7 @@ def _notify(room: Room, message: Message, author: User, named: Iterable[User]) -
             to=people,
             kind=MENTIONED,
             title=text.excerpt(title, 200),
-            body=text.excerpt(message.body, 200),
+            body=text.excerpt(message.body, _EXCERPT),
             url=f"/rooms/{room.pk}/at/{message.pk}/",
             actor=author,
             key=key_of(message.pk),

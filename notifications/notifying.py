@@ -9,7 +9,7 @@ that dies between the two, `deliver_left_behind` finds.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import Enum
@@ -110,14 +110,50 @@ def withdraw(*, actor_id: int | None, kind: str, key: str) -> int:
     """Take a notification of this actor's back from everybody: from inboxes, from those it is on its way to, and its
     text from the log. Part of the caller's transaction. Returns how many people had it.
     """
+    return amend(actor_id=actor_id, kind=kind, key=key, body="", people=())
+
+
+def amend(*, actor_id: int | None, kind: str, key: str, body: str, people: Collection[int]) -> int:
+    """Give a notification of this actor's another text for these people, and take it back from everybody else.
+
+    Its old text goes from the log, too. Nobody is told of the new one: it is seen when the inbox is read the next time.
+    Part of the caller's transaction. Returns how many people it was taken back from.
+    """
     with transaction.atomic():
         # Letters first: whoever delivers one holds it, and what comes of it is there to be found then.
-        Letter.objects.filter(kind=kind, key=key).delete()
+        for letter in Letter.objects.select_for_update().filter(kind=kind, key=key).order_by("pk"):
+            letter.people = [person for person in letter.people if person in people]
+            letter.body = body
+            if letter.people:
+                letter.save(update_fields=["people", "body"])
+            else:
+                letter.delete()
         # Their actor has an index, their key alone has none.
         told = Notification.objects.filter(actor=actor_id, kind=kind, key=key)
-        pairs = list(told.values_list("recipient_id", "pk"))
-        redact([_about(pk) for _, pk in pairs], ["body"])
-        return inbox.remove(pairs)
+        changed = [
+            (person, pk, person in people)
+            for person, pk, said in told.order_by("pk").values_list("recipient_id", "pk", "body")
+            if person not in people or said != body
+        ]
+        redact([_about(pk) for _, pk, _ in changed], ["body"])
+        told.filter(pk__in=[pk for _, pk, kept in changed if kept]).update(body=body)
+        return inbox.remove((person, pk) for person, pk, kept in changed if not kept)
+
+
+def take_back(kind: str, told: Set[Told]) -> int:
+    """Take what these people have of a kind under these keys back: from inboxes, and its text from the log.
+
+    One transaction. Letters on their way are for the kind's rule. Returns how many there were.
+    """
+    with transaction.atomic():
+        rows = Notification.objects.filter(
+            recipient__in={person for person, _ in told},
+            kind=kind,
+            key__in={key for _, key in told},
+        ).values_list("recipient_id", "key", "pk")
+        found = [(person, pk) for person, key, pk in rows if (person, str(key)) in told]
+        redact([_about(pk) for _, pk in found], ["body"])
+        return inbox.remove(found)
 
 
 def draft(

@@ -424,9 +424,11 @@ def test_an_edit_that_names_somebody_tells_them_once(room, alice, bob):
     message = say(alice, room, "hello @bob")
     edited = messages.edit(alice, room.pk, message.pk, "hello @bob and @charlie")
     assert messages.item(edited)["mentions"] == [bob.pk, charlie.pk]
-    for body in ("hello @charlie", "hello @bob and @charlie!"):
-        messages.edit(alice, room.pk, message.pk, body)
+    messages.edit(alice, room.pk, message.pk, "hello @charlie")
+    assert (len(notices(bob)), len(notices(charlie))) == (0, 1)
+    messages.edit(alice, room.pk, message.pk, "hello @bob and @charlie!")
     assert len(notices(bob)) == len(notices(charlie)) == 1
+    assert types(topics.user(charlie.pk)).count("notification.created") == 1
     before = [
         data["mentioned_before"]
         for kind, data in told(topics.room(room.pk))
@@ -435,9 +437,29 @@ def test_an_edit_that_names_somebody_tells_them_once(room, alice, bob):
     assert before == [[bob.pk], [bob.pk, charlie.pk], [charlie.pk]]
 
 
+@pytest.mark.parametrize("on_its_way", [False, True])
+def test_what_is_edited_away_is_edited_away_in_inboxes_and_their_log(
+    room, alice, bob, monkeypatch, on_its_way
+):
+    charlie = person("charlie")
+    rooms.invite(room, [charlie], by=alice)
+    with monkeypatch.context() as patched:
+        if on_its_way:
+            patched.setattr(notifying, "_deliver_waiting", lambda: None)
+        message = say(alice, room, "secret @bob @charlie")
+        messages.edit(alice, room.pk, message.pk, "harmless @charlie")
+    notifying.deliver_left_behind()
+    assert notices(bob) == []
+    assert [item["body"] for item in inbox.page(charlie).items] == ["harmless @charlie"]
+    assert (inbox.unread(bob), inbox.unread(charlie)) == (0, 1)
+    for user in (bob, charlie):
+        assert not Event.objects.filter(
+            topic=topics.user(user.pk), data__contains="secret"
+        ).exists()
+
+
 def test_what_is_deleted_leaves_no_notification(room, alice, bob):
     kept, gone = say(alice, room, "kept @bob"), say(alice, room, "gone @bob")
-    messages.edit(alice, room.pk, gone.pk, "gone")  # he is named no more, and was told
     messages.delete(alice, room.pk, gone.pk)
     urls = [item["url"] for item in inbox.page(bob).items]
     assert urls == [f"/rooms/{room.pk}/at/{kept.pk}/"]
