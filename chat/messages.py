@@ -31,6 +31,8 @@ POSTS_PER_MINUTE: Final = 300
 """Of one person, by socket and API together; `POSTS` names what they share."""
 PAGE: Final = 50
 PAGE_MAX: Final = 200
+NAMED_MOST: Final = 50
+"""People that one message may name: each is told, and posting is no way round the limit on notifications."""
 MENTIONED: Final = "room.mention"
 """The kind of the notification that a mention makes."""
 _KEY: Final = "mention:"
@@ -247,10 +249,13 @@ def _item(
 
 
 def _rendered(room: Room, body: str) -> tuple[str, list[User]]:
-    """The body as HTML, and whom it mentions."""
+    """The body as HTML, and whom it mentions. Raises InvalidChat."""
     readers = rooms.readers_named(room, text.mentioned(body))
     people = {name: profiles.person(reader) for name, reader in readers.items()}
     html, named = text.render(body, people)
+    if len(named) > NAMED_MOST:
+        detail = _("must name at most %(most)d people") % {"most": NAMED_MOST}
+        raise InvalidChat("body", detail)
     return html, [readers[name] for name in sorted(named)]
 
 

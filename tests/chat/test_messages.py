@@ -541,6 +541,20 @@ def test_a_deletion_by_another_takes_the_authors_notifications_away(room, alice,
     assert notices(charlie) == []
 
 
+def test_a_message_names_only_so_many(room, alice, bob):
+    people = [person(f"p{n}") for n in range(messages.NAMED_MOST)]
+    rooms.invite(room, people, by=alice)
+    most = " ".join(f"@{one.username}" for one in people)
+    message = say(alice, room, f"{most} @p0 @nobody")
+    assert Mention.objects.count() == Notification.objects.count() == messages.NAMED_MOST
+    with pytest.raises(InvalidChat) as refusal:
+        say(alice, room, f"{most} @bob")
+    assert refusal.value.field == "body"
+    with pytest.raises(InvalidChat):
+        messages.edit(alice, room.pk, message.pk, f"{most} @bob")
+    assert notices(bob) == []
+
+
 def test_names_are_excerpts_of_one_line(room, alice, bob):
     say(alice, room, "@bob first\n\n```\nsecond\n```\n" + "x" * 400)
     item: dict[str, Any] = inbox.page(bob).items[0]
