@@ -195,8 +195,7 @@ def edit_room(request: HttpRequest, room_id: RoomId, change: RoomEdit) -> dict[s
     """Rename, archive, open or close, hand over: its owner and superusers may."""
     user = account(request)
     throttle.limit(caller(request), "rooms", CHANGES_PER_MINUTE)
-    with _answers():
-        room = rooms.find_managed(user, room_id)
+    with _answers(), rooms.managed(user, room_id) as room:
         given: dict[str, Any] = change.dict(exclude_unset=True)
         if "owner" in given:
             (given["owner"],) = _people([given["owner"]], "owner")
@@ -207,8 +206,8 @@ def edit_room(request: HttpRequest, room_id: RoomId, change: RoomEdit) -> dict[s
 def delete_room(request: HttpRequest, room_id: RoomId) -> Status[None]:
     """For good, with everything said there: its owner and superusers may."""
     throttle.limit(caller(request), "rooms", CHANGES_PER_MINUTE)
-    with _answers():
-        rooms.delete(rooms.find_managed(account(request), room_id))
+    with _answers(), rooms.managed(account(request), room_id) as room:
+        rooms.delete(room)
     return Status(204, None)
 
 
@@ -222,12 +221,11 @@ def add_member(request: HttpRequest, room_id: RoomId, username: Username) -> dic
     with _answers():
         mine = rooms.readable_by(user).filter(pk=room_id).first()
         if mine is not None and username == user.get_username():
-            room = mine
-            rooms.join(room, user)
-        else:
-            room = rooms.find_managed(user, room_id)
+            rooms.join(mine, user)
+            return rooms.item(mine, user)
+        with rooms.managed(user, room_id) as room:
             rooms.invite(room, _people([username], "username"), by=user)
-        return rooms.item(room, user)
+            return rooms.item(room, user)
 
 
 @router.delete(
@@ -241,9 +239,9 @@ def remove_member(request: HttpRequest, room_id: RoomId, username: Username) -> 
         if username == user.get_username():
             rooms.remove(rooms.find(user, room_id), user, by=user)
         else:
-            room = rooms.find_managed(user, room_id)
-            for person in get_user_model()._default_manager.filter(username=username):
-                rooms.remove(room, person, by=user)
+            with rooms.managed(user, room_id) as room:
+                for person in get_user_model()._default_manager.filter(username=username):
+                    rooms.remove(room, person, by=user)
     return Status(204, None)
 
 

@@ -108,6 +108,17 @@ def find_managed(user: User, room_id: int) -> Room:
     return room
 
 
+@contextmanager
+def managed(user: User, room_id: int) -> Iterator[Room]:
+    """Such a room, locked until the transaction ends: whoever hands it over meanwhile has to wait.
+
+    Raises as `find_managed`.
+    """
+    with transaction.atomic():
+        hold(room_id)
+        yield find_managed(user, room_id)
+
+
 def manages(user: User, room: Room) -> bool:
     return user.is_superuser or (room.owner_id is not None and room.owner_id == user.pk)
 
@@ -349,7 +360,7 @@ def invite(room: Room, people: Sequence[User], by: User) -> None:
 def remove(room: Room, user: User, by: User) -> None:
     """Take somebody out, or leave oneself. Who may is for the caller to ask; who is not in is none.
 
-    An owner who leaves is followed by whoever has been in for longest. Raises NotPossible.
+    An owner who leaves is followed by their `heir`. Raises NotPossible.
     """
     with _held(room) as row:
         if row.kind == Kind.DIRECT:
@@ -364,8 +375,7 @@ def remove(room: Room, user: User, by: User) -> None:
             ]
         )
         if row.owner_id == user.pk:
-            heir = Membership.objects.filter(room=row).order_by("joined_at", "pk").first()
-            row.owner_id = None if heir is None else heir.user_id
+            row.owner = heir(row, user)
             row.save(update_fields=["owner"])
             publish(topics.room(row.pk), "room.updated", public(row))
         if row.kind != Kind.OPEN:
@@ -398,6 +408,13 @@ def hold(room_id: int) -> Room:
     if row is None:
         raise NoSuchRoom
     return row
+
+
+def heir(room: Room, leaving: User) -> User | None:
+    """Who has the room once this owner leaves: of the staff in it, whoever has been in for longest."""
+    others = Membership.objects.filter(room=room).exclude(user=leaving)
+    rows = others.select_related("user__hub_profile").order_by("joined_at", "pk").iterator()
+    return next((row.user for row in rows if audience.is_staff_of_hub(row.user)), None)
 
 
 def add(room: Room, user: User) -> None:
