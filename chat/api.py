@@ -40,13 +40,12 @@ MessagePlace = Annotated[int | None, Query(ge=1, le=_BIGGEST)]
 Names = Annotated[list[str], Field(max_length=rooms.MEMBERS_AT_ONCE)]
 
 
-class RoomItem(Schema):
+class _AnyRoom(Schema):
     id: int
     kind: Kind
     name: str
     topic_line: str
     owner: Person | None
-    members: list[Person]
     unread: int
     archived: bool
     mentions: int
@@ -58,12 +57,23 @@ class RoomItem(Schema):
     active_at: Annotated[str, Field(description="Of the newest message, else as `at`.")]
 
 
+class RoomItem(_AnyRoom):
+    members: list[Person]
+
+
 class RoomDetail(RoomItem):
     cursor: str
 
 
+class ListedRoom(_AnyRoom):
+    members: Annotated[
+        list[Person] | None, Field(description="Of a direct room, which is called after them.")
+    ]
+    member_count: int
+
+
 class RoomPage(Schema):
-    items: list[RoomItem]
+    items: list[ListedRoom]
     next: str | None
     cursor: str
 
@@ -161,7 +171,7 @@ def list_rooms(
     mine = [topics.room(room.pk) for room in rooms.of(user)[:ROOMS]]
     cursor = log.cursor([topics.user(user.pk), topics.DASHBOARD, *mine])
     found, following = rooms.page(user, joined=joined, limit=limit, before=before)
-    return {"items": rooms.items(found, user), "next": following, "cursor": cursor}
+    return {"items": rooms.listed(found, user), "next": following, "cursor": cursor}
 
 
 @router.post("/rooms", auth=Authenticated("chat"), response={200: RoomItem, 201: RoomItem})

@@ -165,12 +165,34 @@ def page(
 
 
 def items(rooms: Iterable[Room], user: User) -> list[dict[str, Any]]:
-    """Rooms as this person sees them; a fixed number of queries, however many there are."""
+    """Rooms as this person sees them, whole; a fixed number of queries, however many there are."""
     rows = list(rooms)
+    return _items(rows, user, whose=rows)
+
+
+def listed(rooms: Iterable[Room], user: User) -> list[dict[str, Any]]:
+    """The same for a list: how many members each room has; who they are only where that is its name, else None."""
+    rows = list(rooms)
+    members = Membership.objects.filter(room__in=[room.pk for room in rows])
+    by_room = members.order_by().values("room").annotate(count=Count("pk"))
+    counts = dict(by_room.values_list("room", "count"))
+    whole = _items(rows, user, whose=[room for room in rows if room.kind == Kind.DIRECT])
+    return [
+        {
+            **each,
+            "members": each["members"] if each["kind"] == Kind.DIRECT else None,
+            "member_count": counts.get(each["id"], 0),
+        }
+        for each in whole
+    ]
+
+
+def _items(rows: list[Room], user: User, whose: list[Room]) -> list[dict[str, Any]]:
+    """`whose`: those whose members are looked up."""
     ids = [room.pk for room in rows]
     members: dict[int, list[int]] = defaultdict(list)
     for room_id, user_id in (
-        Membership.objects.filter(room__in=ids)
+        Membership.objects.filter(room__in=[room.pk for room in whose])
         .order_by("joined_at", "pk")
         .values_list("room_id", "user_id")
     ):
