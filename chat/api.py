@@ -168,8 +168,9 @@ def list_rooms(
 ) -> dict[str, Any]:
     """The rooms that the caller may read, with news first; `joined` keeps one's own, or the others."""
     user = account(request)
-    mine = [topics.room(room.pk) for room in rooms.of(user)[:ROOMS]]
-    cursor = log.cursor([topics.user(user.pk), topics.DASHBOARD, *mine])
+    mine, _following = rooms.page(user, joined=True, limit=ROOMS)
+    heard = [topics.room(room.pk) for room in mine]
+    cursor = log.cursor([topics.user(user.pk), topics.DASHBOARD, *heard])
     found, following = rooms.page(user, joined=joined, limit=limit, before=before)
     return {"items": rooms.listed(found, user), "next": following, "cursor": cursor}
 

@@ -387,6 +387,6 @@ def test_counts_are_what_a_recount_says_whatever_happens(alice, bob, charlie, se
             )
     assert len(naive.said) > 15
     for user in people:
-        for item in rooms.items(rooms.of(user), user):
+        for item in rooms.items(rooms.page(user, joined=True, limit=9)[0], user):
             marks.read_messages(user, item["id"], 2**62)
         assert rooms.totals(user) == {"unread": 0, "mentions": 0}

@@ -349,7 +349,9 @@ def test_a_deleted_room_is_nobodys(alice, bob, admin):
         with pytest.raises(NoSuchRoom):
             act()
     for user in (alice, bob, admin):
-        assert list(rooms.readable_by(user)) == rooms.of(user) == rooms.to_join(user) == []
+        assert list(rooms.readable_by(user)) == rooms.to_join(user) == []
+        for joined in (None, True, False):
+            assert rooms.page(user, joined=joined, limit=10) == ([], None)
         assert rooms.totals(user) == {"unread": 0, "mentions": 0}
     assert told(topics.room(room.pk))[-1] == ("room.deleted", {"id": room.pk})
     assert types(topics.room(room.pk)).count("room.deleted") == 1
