@@ -40,13 +40,12 @@ MessagePlace = Annotated[int | None, Query(ge=1, le=_BIGGEST)]
 Names = Annotated[list[str], Field(max_length=rooms.MEMBERS_AT_ONCE)]
 
 
-class RoomItem(Schema):
+class _AnyRoom(Schema):
     id: int
     kind: Kind
     name: str
     topic_line: str
     owner: Person | None
-    members: list[Person]
     unread: int
     archived: bool
     mentions: int
@@ -58,12 +57,23 @@ class RoomItem(Schema):
     active_at: Annotated[str, Field(description="Of the newest message, else as `at`.")]
 
 
+class RoomItem(_AnyRoom):
+    members: list[Person]
+
+
 class RoomDetail(RoomItem):
     cursor: str
 
 
+class ListedRoom(_AnyRoom):
+    members: Annotated[
+        list[Person] | None, Field(description="Of a direct room, which is called after them.")
+    ]
+    member_count: int
+
+
 class RoomPage(Schema):
-    items: list[RoomItem]
+    items: list[ListedRoom]
     next: str | None
     cursor: str
 
@@ -158,10 +168,11 @@ def list_rooms(
 ) -> dict[str, Any]:
     """The rooms that the caller may read, with news first; `joined` keeps one's own, or the others."""
     user = account(request)
-    mine = [topics.room(room.pk) for room in rooms.of(user)[:ROOMS]]
-    cursor = log.cursor([topics.user(user.pk), topics.DASHBOARD, *mine])
+    mine, _following = rooms.page(user, joined=True, limit=ROOMS)
+    heard = [topics.room(room.pk) for room in mine]
+    cursor = log.cursor([topics.user(user.pk), topics.DASHBOARD, *heard])
     found, following = rooms.page(user, joined=joined, limit=limit, before=before)
-    return {"items": rooms.items(found, user), "next": following, "cursor": cursor}
+    return {"items": rooms.listed(found, user), "next": following, "cursor": cursor}
 
 
 @router.post("/rooms", auth=Authenticated("chat"), response={200: RoomItem, 201: RoomItem})
@@ -195,8 +206,7 @@ def edit_room(request: HttpRequest, room_id: RoomId, change: RoomEdit) -> dict[s
     """Rename, archive, open or close, hand over: its owner and superusers may."""
     user = account(request)
     throttle.limit(caller(request), "rooms", CHANGES_PER_MINUTE)
-    with _answers():
-        room = rooms.find_managed(user, room_id)
+    with _answers(), rooms.managed(user, room_id) as room:
         given: dict[str, Any] = change.dict(exclude_unset=True)
         if "owner" in given:
             (given["owner"],) = _people([given["owner"]], "owner")
@@ -207,8 +217,8 @@ def edit_room(request: HttpRequest, room_id: RoomId, change: RoomEdit) -> dict[s
 def delete_room(request: HttpRequest, room_id: RoomId) -> Status[None]:
     """For good, with everything said there: its owner and superusers may."""
     throttle.limit(caller(request), "rooms", CHANGES_PER_MINUTE)
-    with _answers():
-        rooms.delete(rooms.find_managed(account(request), room_id))
+    with _answers(), rooms.managed(account(request), room_id) as room:
+        rooms.delete(room)
     return Status(204, None)
 
 
@@ -222,12 +232,11 @@ def add_member(request: HttpRequest, room_id: RoomId, username: Username) -> dic
     with _answers():
         mine = rooms.readable_by(user).filter(pk=room_id).first()
         if mine is not None and username == user.get_username():
-            room = mine
-            rooms.join(room, user)
-        else:
-            room = rooms.find_managed(user, room_id)
+            rooms.join(mine, user)
+            return rooms.item(mine, user)
+        with rooms.managed(user, room_id) as room:
             rooms.invite(room, _people([username], "username"), by=user)
-        return rooms.item(room, user)
+            return rooms.item(room, user)
 
 
 @router.delete(
@@ -241,9 +250,9 @@ def remove_member(request: HttpRequest, room_id: RoomId, username: Username) -> 
         if username == user.get_username():
             rooms.remove(rooms.find(user, room_id), user, by=user)
         else:
-            room = rooms.find_managed(user, room_id)
-            for person in get_user_model()._default_manager.filter(username=username):
-                rooms.remove(room, person, by=user)
+            with rooms.managed(user, room_id) as room:
+                for person in get_user_model()._default_manager.filter(username=username):
+                    rooms.remove(room, person, by=user)
     return Status(204, None)
 
 

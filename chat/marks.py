@@ -9,12 +9,11 @@ from django.db import transaction
 from django.db.models import Max
 
 from chat import rooms
-from chat.messages import MENTIONED
+from chat.messages import MENTIONED, key_of
 from chat.models import Membership, Mention, Message, Room
 from events import log, publish, topics
 from events.models import Event
 from notifications import inbox
-from notifications.models import Notification
 
 CREATED = "message.created"
 NAMED_BEFORE: Final = 100
@@ -41,7 +40,8 @@ def _last_message(room: Room, offset: int) -> int:
     """The last message whose event is at this offset or below.
 
     Ids and offsets of one room rise together, so it is the one before the first that comes later: that one's event is
-    in the log however old the others are. What is newest is asked first: whoever posts in between is later.
+    in the log however old the others are. What is newest is asked first: whoever posts in between is later. What has no
+    offset yet is asked before what has: it may get one in between, and never loses it.
     """
     topic = topics.room(room.pk)
     newest = Message.objects.filter(room=room).aggregate(last=Max("pk"))["last"] or 0
@@ -49,8 +49,8 @@ def _last_message(room: Room, offset: int) -> int:
     if offset < reach.floor:
         return 0
     events = Event.objects.filter(topic=topic, type=CREATED)
-    later = events.filter(offset__gt=offset).order_by("offset").first()
     pending = events.filter(offset=None).order_by("pk").first()
+    later = events.filter(offset__gt=offset).order_by("offset").first()
     ids = [
         log.from_row(("", 0, "", event.data, event.at)).data["id"]
         for event in (later, pending)
@@ -89,10 +89,4 @@ def _read_mentions(user: User, room: Room, before: int, up_to: int) -> None:
         *ids.filter(message__gt=before, message__lte=up_to),
         *ids.filter(message__lte=before)[:NAMED_BEFORE],
     }
-    keys = [f"mention:{pk}" for pk in seen]
-    if keys:
-        told = Notification.objects.filter(
-            recipient=user, kind=MENTIONED, key__in=keys, read_at=None
-        )
-        for pk in told.values_list("pk", flat=True):
-            inbox.mark(user, pk, read=True)
+    inbox.mark_keys(user, MENTIONED, [key_of(pk) for pk in seen])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,13 +17,13 @@ from django.db.models import QuerySet
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
-from accounts import profiles
+from accounts import audience, profiles
 from chat import rooms, text
 from chat.errors import InvalidChat, NoSuchMessage, NotAllowed, NotPossible
 from chat.models import Involvement, Kind, Membership, Mention, Message, Room
 from events import log, publish, redact, topics
 from events.errors import EventTooLarge
-from notifications import notify, withdraw
+from notifications import notify, notifying, withdraw
 from tasks import notices
 
 POSTS: Final = "posts"
@@ -31,8 +31,13 @@ POSTS_PER_MINUTE: Final = 300
 """Of one person, by socket and API together; `POSTS` names what they share."""
 PAGE: Final = 50
 PAGE_MAX: Final = 200
+NAMED_MOST: Final = 50
+"""People that one message may name: each is told, and posting is no way round the limit on notifications."""
 MENTIONED: Final = "room.mention"
 """The kind of the notification that a mention makes."""
+_KEY: Final = "mention:"
+_EXCERPT: Final = 200
+"""Characters of the message that its notifications quote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,7 @@ def post(user: User, room_id: int, client_id: uuid.UUID, body: str) -> tuple[Mes
             rooms.find(user, room_id)  # as of now: somebody may have been removed since
         if room.archived_at is not None:
             raise NotPossible(_("The room is archived: nothing new is said there."))
+        html, named = _as_of_now(room, body, html, named)
         message = Message.objects.create(
             room=room, author=user, client_id=client_id, body=body, html=html
         )
@@ -124,6 +130,7 @@ def edit(user: User, room_id: int, message_id: int, body: str) -> Message:
     html, named = _rendered(room, body)
     with transaction.atomic():
         room = rooms.hold(room_id)
+        rooms.find(user, room_id)  # as of now, as when posting
         message = _find(room, message_id)
         if message.author_id != user.pk:
             raise NotAllowed(_("Only its author may change a message."))
@@ -131,6 +138,7 @@ def edit(user: User, room_id: int, message_id: int, body: str) -> Message:
             raise NotPossible(_("The message is deleted."))
         if room.archived_at is not None:
             raise NotPossible(_("The room is archived: nothing new is said there."))
+        html, named = _as_of_now(room, body, html, named)
         if (message.body, message.html) == (body, html):
             return message
         message.body, message.html, message.edited_at = body, html, timezone.now()
@@ -139,6 +147,13 @@ def edit(user: User, room_id: int, message_id: int, body: str) -> Message:
         Mention.objects.filter(message=message).exclude(user__in=named).delete()
         _mention(message, named)
         _tell(message, "message.updated", mentioned_before=before)
+        notifying.amend(
+            actor_id=user.pk,
+            kind=MENTIONED,
+            key=key_of(message.pk),
+            body=text.excerpt(body, _EXCERPT),
+            people={person.pk for person in named},
+        )
         _notify(room, message, user, named)
     return message
 
@@ -148,10 +163,10 @@ def delete(user: User, room_id: int, message_id: int) -> Message:
 
     Raises NoSuchRoom, NoSuchMessage or NotAllowed.
     """
-    if not user.is_superuser:
-        rooms.find(user, room_id)
     with transaction.atomic():
         room = rooms.hold(room_id)
+        if not user.is_superuser:
+            rooms.find(user, room_id)
         message = _find(room, message_id)
         if message.author_id != user.pk and not rooms.manages(user, room):
             raise NotAllowed(
@@ -166,8 +181,36 @@ def delete(user: User, room_id: int, message_id: int) -> Message:
         Mention.objects.filter(message=message).delete()
         redact([_about(message)], ["body", "html"])
         _tell(message, "message.deleted", mentioned_before=before)
-        withdraw(actor_id=message.author_id, kind=MENTIONED, key=_key(message))
+        withdraw(actor_id=message.author_id, kind=MENTIONED, key=key_of(message.pk))
     return message
+
+
+def standing(told: Collection[tuple[int, str]]) -> dict[tuple[int, str], bool]:
+    """The rule of `MENTIONED`: who is still named, still reads the room, and whether they have read the message.
+
+    An edit that names somebody in what they have read is news to them, so there they have not.
+    """
+    keys = {key_of(pk): pk for _, key in told if (pk := _id_in(key)) is not None}
+    named = Mention.objects.filter(
+        message__in=keys.values(), user__in={user_id for user_id, _ in told}
+    ).values_list("user_id", "message_id", "room_id", "message__edited_at")
+    places = {(user_id, key_of(pk)): (pk, room_id, at) for user_id, pk, room_id, at in named}
+    asked = {pair: places[pair] for pair in told if pair in places}
+    readers = audience.allowed(
+        [(user_id, topics.room(room_id)) for (user_id, _), (_, room_id, _) in asked.items()]
+    )
+    read: dict[tuple[int, int], int] = {
+        (user_id, room_id): up_to
+        for user_id, room_id, up_to in Membership.objects.filter(
+            user__in={user_id for user_id, _ in asked},
+            room__in={room_id for _, room_id, _ in asked.values()},
+        ).values_list("user_id", "room_id", "read_up_to")
+    }
+    return {
+        (user_id, key): edited_at is None and pk <= read.get((user_id, room_id), 0)
+        for (user_id, key), (pk, room_id, edited_at) in asked.items()
+        if (user_id, topics.room(room_id)) in readers
+    }
 
 
 def items(messages: Iterable[Message]) -> list[dict[str, Any]]:
@@ -206,11 +249,20 @@ def _item(
 
 
 def _rendered(room: Room, body: str) -> tuple[str, list[User]]:
-    """The body as HTML, and whom it mentions."""
+    """The body as HTML, and whom it mentions. Raises InvalidChat."""
     readers = rooms.readers_named(room, text.mentioned(body))
     people = {name: profiles.person(reader) for name, reader in readers.items()}
     html, named = text.render(body, people)
+    if len(named) > NAMED_MOST:
+        detail = _("must name at most %(most)d people") % {"most": NAMED_MOST}
+        raise InvalidChat("body", detail)
     return html, [readers[name] for name in sorted(named)]
+
+
+def _as_of_now(room: Room, body: str, html: str, named: list[User]) -> tuple[str, list[User]]:
+    """What `_rendered` made, while the room is held: somebody may have been removed since, or the room closed."""
+    may_read = audience.allowed([(person.pk, topics.room(room.pk)) for person in named])
+    return (html, named) if len(may_read) == len(named) else _rendered(room, body)
 
 
 def _find(room: Room, message_id: int) -> Message:
@@ -253,7 +305,7 @@ def _tell(message: Message, event_type: str, **more: Any) -> None:
 
 
 def _notify(room: Room, message: Message, author: User, named: Iterable[User]) -> None:
-    """Who muted the room is not told; who was told of this message already isn't again, however often it is edited."""
+    """Who muted the room is not told; who was told of this message and still is named isn't again."""
     muted = Membership.objects.filter(room=room, involvement=Involvement.NOTHING)
     quiet = set(muted.values_list("user_id", flat=True))
     told = [person for person in named if person.pk != author.pk and person.pk not in quiet]
@@ -267,10 +319,10 @@ def _notify(room: Room, message: Message, author: User, named: Iterable[User]) -
             to=people,
             kind=MENTIONED,
             title=text.excerpt(title, 200),
-            body=text.excerpt(message.body, 200),
+            body=text.excerpt(message.body, _EXCERPT),
             url=f"/rooms/{room.pk}/at/{message.pk}/",
             actor=author,
-            key=_key(message),
+            key=key_of(message.pk),
         )
 
 
@@ -285,5 +337,11 @@ def _about(message: Message) -> str:
     return f"message:{message.pk}"
 
 
-def _key(message: Message) -> str:
-    return f"mention:{message.pk}"
+def key_of(message_id: int) -> str:
+    """What the notifications of those named in this message have as their key."""
+    return f"{_KEY}{message_id}"
+
+
+def _id_in(key: str) -> int | None:
+    number = key.removeprefix(_KEY)
+    return int(number) if number.isdecimal() and len(number) < 19 else None

@@ -108,6 +108,17 @@ def find_managed(user: User, room_id: int) -> Room:
     return room
 
 
+@contextmanager
+def managed(user: User, room_id: int) -> Iterator[Room]:
+    """Such a room, locked until the transaction ends: whoever hands it over meanwhile has to wait.
+
+    Raises as `find_managed`.
+    """
+    with transaction.atomic():
+        hold(room_id)
+        yield find_managed(user, room_id)
+
+
 def manages(user: User, room: Room) -> bool:
     return user.is_superuser or (room.owner_id is not None and room.owner_id == user.pk)
 
@@ -123,12 +134,6 @@ def readers_named(room: Room, usernames: Collection[str]) -> dict[str, User]:
 # --- What people see ---------------------------------------------------------------------------------------------
 
 
-def of(user: User) -> list[Room]:
-    """The rooms this person is in, with news first."""
-    rows = Room.objects.filter(memberships__user=user, deleted_at=None)
-    return list(rows.order_by("-last_message", "-pk"))
-
-
 def to_join(user: User) -> QuerySet[Room]:
     """Open rooms this person is not in, with news first."""
     mine = Membership.objects.filter(room=OuterRef("pk"), user=user)
@@ -140,10 +145,14 @@ def page(
     user: User, *, joined: bool | None = None, limit: int, before: str = ""
 ) -> tuple[list[Room], str | None]:
     """What this person may read, with news first, and the `before` of the following page."""
-    rows = readable_by(user)
-    if joined is not None:
-        mine = Exists(Membership.objects.filter(room=OuterRef("pk"), user=user))
-        rows = rows.filter(mine if joined else ~mine)
+    mine = Membership.objects.filter(user=user).values("room")
+    rows = Room.objects.filter(deleted_at=None)
+    if joined is None:  # by two indexes, where `readable_by` asks of each room there is
+        rows = rows.filter(pk__in=rows.filter(kind=Kind.OPEN).values("pk").union(mine))
+    elif joined:
+        rows = rows.filter(pk__in=mine)
+    else:
+        rows = rows.filter(kind=Kind.OPEN).exclude(pk__in=mine)
     if before:
         last, pk = map(int, before.split("-"))
         rows = rows.filter(Q(last_message__lt=last) | Q(last_message=last, pk__lt=pk))
@@ -154,12 +163,34 @@ def page(
 
 
 def items(rooms: Iterable[Room], user: User) -> list[dict[str, Any]]:
-    """Rooms as this person sees them; a fixed number of queries, however many there are."""
+    """Rooms as this person sees them, whole; a fixed number of queries, however many there are."""
     rows = list(rooms)
+    return _items(rows, user, whose=rows)
+
+
+def listed(rooms: Iterable[Room], user: User) -> list[dict[str, Any]]:
+    """The same for a list: how many members each room has; who they are only where that is its name, else None."""
+    rows = list(rooms)
+    members = Membership.objects.filter(room__in=[room.pk for room in rows])
+    by_room = members.order_by().values("room").annotate(count=Count("pk"))
+    counts = dict(by_room.values_list("room", "count"))
+    whole = _items(rows, user, whose=[room for room in rows if room.kind == Kind.DIRECT])
+    return [
+        {
+            **each,
+            "members": each["members"] if each["kind"] == Kind.DIRECT else None,
+            "member_count": counts.get(each["id"], 0),
+        }
+        for each in whole
+    ]
+
+
+def _items(rows: list[Room], user: User, whose: list[Room]) -> list[dict[str, Any]]:
+    """`whose`: those whose members are looked up."""
     ids = [room.pk for room in rows]
     members: dict[int, list[int]] = defaultdict(list)
     for room_id, user_id in (
-        Membership.objects.filter(room__in=ids)
+        Membership.objects.filter(room__in=[room.pk for room in whose])
         .order_by("joined_at", "pk")
         .values_list("room_id", "user_id")
     ):
@@ -349,7 +380,7 @@ def invite(room: Room, people: Sequence[User], by: User) -> None:
 def remove(room: Room, user: User, by: User) -> None:
     """Take somebody out, or leave oneself. Who may is for the caller to ask; who is not in is none.
 
-    An owner who leaves is followed by whoever has been in for longest. Raises NotPossible.
+    An owner who leaves is followed by their `heir`. Raises NotPossible.
     """
     with _held(room) as row:
         if row.kind == Kind.DIRECT:
@@ -364,8 +395,7 @@ def remove(room: Room, user: User, by: User) -> None:
             ]
         )
         if row.owner_id == user.pk:
-            heir = Membership.objects.filter(room=row).order_by("joined_at", "pk").first()
-            row.owner_id = None if heir is None else heir.user_id
+            row.owner = heir(row, user)
             row.save(update_fields=["owner"])
             publish(topics.room(row.pk), "room.updated", public(row))
         if row.kind != Kind.OPEN:
@@ -398,6 +428,13 @@ def hold(room_id: int) -> Room:
     if row is None:
         raise NoSuchRoom
     return row
+
+
+def heir(room: Room, leaving: User) -> User | None:
+    """Who has the room once this owner leaves: of the staff in it, whoever has been in for longest."""
+    others = Membership.objects.filter(room=room).exclude(user=leaving)
+    rows = others.select_related("user__hub_profile").order_by("joined_at", "pk").iterator()
+    return next((row.user for row in rows if audience.is_staff_of_hub(row.user)), None)
 
 
 def add(room: Room, user: User) -> None:

@@ -6,7 +6,7 @@ So the kept count equals a recount after every commit, and `unread` in a person'
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -26,6 +26,7 @@ State = Literal["all", "unread", "read"]
 PAGE: Final = 50
 PAGE_MAX: Final = 200
 _ROWS_PER_PRUNE: Final = 300  # as many recipients at worst, each with an event
+_KEYS_PER_MARK: Final = 300  # as many events at worst
 _ROWS_PER_MARK: Final = 1000  # keeps one transaction of mark_all well under 200 ms
 
 
@@ -115,6 +116,35 @@ def mark_all(user: User, up_to: int) -> int:
             )
         if is_last:
             return count
+
+
+def mark_keys(user: User, kind: str, keys: Collection[str]) -> int:
+    """Mark as read those of a kind that have one of these keys; what is not there, or read already, is none.
+
+    Many go in several short transactions, each notification with an event of its own. Returns how many were marked.
+    """
+    wanted = sorted(keys)
+    marked = 0
+    for start in range(0, len(wanted), _KEYS_PER_MARK):
+        some = wanted[start : start + _KEYS_PER_MARK]
+        with transaction.atomic():
+            count = _lock(user)
+            told = Notification.objects.filter(
+                recipient=user, kind=kind, key__in=some, read_at__isnull=True
+            )
+            ids = list(told.order_by("pk").values_list("pk", flat=True))
+            Notification.objects.filter(pk__in=ids).update(read_at=timezone.now())
+            add_to_unread({user.pk: -len(ids)})
+            publish_many(
+                (
+                    topics.user(user.pk),
+                    "notification.changed",
+                    {"id": pk, "read": True, "unread": count - done},
+                )
+                for done, pk in enumerate(ids, 1)
+            )
+        marked += len(ids)
+    return marked
 
 
 def prune(before: datetime) -> int:

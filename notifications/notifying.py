@@ -9,7 +9,7 @@ that dies between the two, `deliver_left_behind` finds.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import Enum
@@ -54,6 +54,13 @@ People = (
 """Whom to tell: a person or a team, many of them, persons also by id, or EVERYONE."""
 
 
+Told = tuple[int, str]
+"""A person's id, and the key of what they are told."""
+Rule = Callable[[Collection[Told]], Mapping[Told, bool]]
+
+_rules: dict[str, Rule] = {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
     """A notification that is known to be valid and has no recipient yet."""
@@ -66,6 +73,15 @@ class Draft:
     actor_id: int | None
     key: str | None
     at: datetime
+
+
+def register(kind: str, rule: Rule) -> None:
+    """Have `rule` asked once more what still stands, right before notifications of this kind are stored.
+
+    That may be long after `notify`. It gets those that have a key, many at once, while their inboxes are held, and returns
+    those that still stand, each with whether its person has seen already what it tells of: then it is stored as read.
+    """
+    _rules[kind] = rule
 
 
 def notify(
@@ -94,14 +110,50 @@ def withdraw(*, actor_id: int | None, kind: str, key: str) -> int:
     """Take a notification of this actor's back from everybody: from inboxes, from those it is on its way to, and its
     text from the log. Part of the caller's transaction. Returns how many people had it.
     """
+    return amend(actor_id=actor_id, kind=kind, key=key, body="", people=())
+
+
+def amend(*, actor_id: int | None, kind: str, key: str, body: str, people: Collection[int]) -> int:
+    """Give a notification of this actor's another text for these people, and take it back from everybody else.
+
+    Its old text goes from the log, too. Nobody is told of the new one: it is seen when the inbox is read the next time.
+    Part of the caller's transaction. Returns how many people it was taken back from.
+    """
     with transaction.atomic():
         # Letters first: whoever delivers one holds it, and what comes of it is there to be found then.
-        Letter.objects.filter(actor_id=actor_id, kind=kind, key=key).delete()
+        for letter in Letter.objects.select_for_update().filter(kind=kind, key=key).order_by("pk"):
+            letter.people = [person for person in letter.people if person in people]
+            letter.body = body
+            if letter.people:
+                letter.save(update_fields=["people", "body"])
+            else:
+                letter.delete()
         # Their actor has an index, their key alone has none.
         told = Notification.objects.filter(actor=actor_id, kind=kind, key=key)
-        pairs = list(told.values_list("recipient_id", "pk"))
-        redact([_about(pk) for _, pk in pairs], ["body"])
-        return inbox.remove(pairs)
+        changed = [
+            (person, pk, person in people)
+            for person, pk, said in told.order_by("pk").values_list("recipient_id", "pk", "body")
+            if person not in people or said != body
+        ]
+        redact([_about(pk) for _, pk, _ in changed], ["body"])
+        told.filter(pk__in=[pk for _, pk, kept in changed if kept]).update(body=body)
+        return inbox.remove((person, pk) for person, pk, kept in changed if not kept)
+
+
+def take_back(kind: str, told: Set[Told]) -> int:
+    """Take what these people have of a kind under these keys back: from inboxes, and its text from the log.
+
+    One transaction. Letters on their way are for the kind's rule. Returns how many there were.
+    """
+    with transaction.atomic():
+        rows = Notification.objects.filter(
+            recipient__in={person for person, _ in told},
+            kind=kind,
+            key__in={key for _, key in told},
+        ).values_list("recipient_id", "key", "pk")
+        found = [(person, pk) for person, key, pk in rows if (person, str(key)) in told]
+        redact([_about(pk) for _, pk in found], ["body"])
+        return inbox.remove(found)
 
 
 def draft(
@@ -226,21 +278,25 @@ def _store(
     with transaction.atomic():
         unread = inbox.lock(person for person, _ in pairs)
         taken = _taken(pairs, drafts)
+        standing = _standing(pairs, drafts)
         rows: list[Notification] = []
         for person, index in pairs:
             if person not in unread:
                 continue  # deleted since
             one = drafts[index]
+            seen = False
             if one.key is not None:
-                if (person, one.key) in taken:
+                told = (person, one.key)
+                if told in taken or (one.kind in _rules and told not in standing):
                     continue
-                taken.add((person, one.key))
-            rows.append(_row(person, one, actors))
+                taken.add(told)
+                seen = standing.get(told, False)
+            rows.append(_row(person, one, actors, seen=seen))
         Notification.objects.bulk_create(rows)
         before = dict(unread)
         events = []
         for row in rows:
-            unread[row.recipient_id] += 1
+            unread[row.recipient_id] += row.read_at is None
             data = {**inbox.item(row, actors), "unread": unread[row.recipient_id]}
             topic = topics.user(row.recipient_id)
             events.append((topic, "notification.created", data, _about(row.pk)))
@@ -390,7 +446,17 @@ def _taken(pairs: Sequence[tuple[int, int]], drafts: Sequence[Draft]) -> set[tup
     return {(person, key) for person, key in rows if key is not None}
 
 
-def _row(person: int, one: Draft, actors: Collection[int]) -> Notification:
+def _standing(pairs: Sequence[tuple[int, int]], drafts: Sequence[Draft]) -> dict[Told, bool]:
+    """What the rules of these kinds say. Asked under the locks: what is marked as read by then is seen to be."""
+    asked: dict[str, list[Told]] = {}
+    for person, index in pairs:
+        one = drafts[index]
+        if one.key is not None and one.kind in _rules:
+            asked.setdefault(one.kind, []).append((person, one.key))
+    return {told: seen for kind in asked for told, seen in _rules[kind](asked[kind]).items()}
+
+
+def _row(person: int, one: Draft, actors: Collection[int], *, seen: bool) -> Notification:
     return Notification(
         recipient_id=person,
         kind=one.kind,
@@ -400,6 +466,7 @@ def _row(person: int, one: Draft, actors: Collection[int]) -> Notification:
         level=one.level,
         actor_id=one.actor_id if one.actor_id in actors else None,  # gone since
         key=one.key,
+        read_at=timezone.now() if seen else None,
         created_at=one.at,
     )
 

@@ -249,14 +249,12 @@ def room_leave(request: HttpRequest, room_id: int) -> HttpResponse:
         except NotPossible as error:
             messages.error(request, str(error))
             return redirect("web:room_settings", room_id)
-    others = Membership.objects.filter(room=room).exclude(user=user)
-    heir = others.order_by("joined_at", "pk").select_related("user__hub_profile").first()
     context = {
         "place": "rooms",
         "room": room,
         "is_owner": room.owner_id == user.pk,
-        "heir": heir and heir.user,
-        "is_last": heir is None,
+        "heir": rooms.heir(room, user),
+        "is_last": not Membership.objects.filter(room=room).exclude(user=user).exists(),
     }
     return render(request, "web/room_leave.html", context)
 

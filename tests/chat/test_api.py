@@ -167,7 +167,7 @@ def test_rooms_are_listed_with_news_first_page_by_page(alice, bob, charlie):
     status, page = call("GET", "/rooms")
     assert (status, ids(page), page["next"]) == (200, wanted, None)
     assert set(page) == {"items", "next", "cursor"}
-    assert set(page["items"][0]) == ROOM
+    assert set(page["items"][0]) == {*ROOM, "member_count"}
     assert page["cursor"] == log.cursor(
         [topics.user(alice.pk), topics.DASHBOARD, *(topics.room(each.pk) for each in made)]
     )
@@ -178,6 +178,15 @@ def test_rooms_are_listed_with_news_first_page_by_page(alice, bob, charlie):
         found += ids(page)
         following = page["next"]
     assert found == wanted
+
+
+def test_a_list_has_the_members_of_direct_rooms_and_counts_those_of_others(room, alice, bob):
+    direct, _is_new = rooms.direct(alice, [bob])
+    _status, page = calls(alice)("GET", "/rooms")
+    assert {each["id"]: (each["members"], each["member_count"]) for each in page["items"]} == {
+        room.pk: (None, 2),
+        direct.pk: ([who(alice), who(bob)], 2),
+    }
 
 
 def test_rooms_are_ones_own_or_the_others(alice, bob):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ from chat import marks, messages, rooms
 from chat.errors import NoSuchRoom
 from chat.models import Membership, Room
 from events import log, sequence, topics
-from notifications import inbox
+from notifications import inbox, notifying
 from notifications.models import Notification
 from tests.chat.test_messages import say
 from tests.chat.test_rooms import told
@@ -125,6 +125,30 @@ def test_a_message_whose_event_has_no_offset_yet_is_not_read(room, alice, bob, m
     assert marks.read_events(bob, room.pk, 2**62)["read_up_to"] == pending.pk
 
 
+def test_nor_one_whose_event_gets_its_offset_while_the_mark_is_made(room, alice, bob, monkeypatch):
+    seen = say(alice, room, "numbered")
+    at = offsets(room)[seen.pk]
+    with monkeypatch.context() as patched:
+        patched.setattr(sequence, "flush_on_commit", lambda _names: None)
+        say(alice, room, "not yet")
+    looks = 0
+
+    def number_after_the_first_look(
+        execute: Any, sql: str, params: Any, many: bool, context: Any
+    ) -> Any:
+        nonlocal looks
+        found = execute(sql, params, many, context)
+        if params and marks.CREATED in params and sql.startswith("SELECT"):
+            looks += 1
+            if looks == 1:
+                sequence.flush([topics.room(room.pk)])
+        return found
+
+    with connection.execute_wrapper(number_after_the_first_look):
+        reached = marks._last_message(room, at)
+    assert (reached, looks) == (seen.pk, 2)
+
+
 def test_who_only_looks_at_an_open_room_has_nothing_unread_and_marks_nothing(alice, charlie):
     room = rooms.create(alice, "open", "Night")
     said = say(alice, room, "hello @charlie")
@@ -195,6 +219,43 @@ def test_whoever_has_read_where_they_were_named_has_read_the_notification(room, 
     read = dict(Notification.objects.values_list("url", "read_at"))
     assert [bool(read[f"/rooms/{room.pk}/at/{pk}/"]) for pk in said] == [True, True, False]
     marks.read_events(bob, room.pk, offsets(room)[said[2]])
+    assert inbox.unread(bob) == 0
+
+
+def test_whoever_reads_before_they_are_told_has_read_the_notification(
+    room, alice, bob, monkeypatch
+):
+    deliver = notifying._deliver_waiting
+
+    def after_reading() -> None:
+        marks.read_messages(bob, room.pk, 2**62)  # the message was shown first
+        deliver()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(notifying, "_deliver_waiting", after_reading)
+        say(alice, room, "hello @bob")
+    assert [item["read"] for item in inbox.page(bob).items] == [True]
+    kind, data = told(topics.user(bob.pk))[-1]
+    assert (kind, data["read"], data["unread"]) == ("notification.created", True, 0)
+    assert inbox.unread(bob) == 0
+    say(alice, room, "again @bob")
+    assert inbox.unread(bob) == 1
+
+
+def test_what_is_deleted_while_somebody_reads_it_is_no_error(room, alice, bob, monkeypatch):
+    kept, gone = say(alice, room, "kept @bob"), say(alice, room, "gone @bob")
+    mark = inbox.mark_keys
+
+    def later(user: User, kind: str, keys: Collection[str]) -> int:
+        messages.delete(alice, room.pk, gone.pk)  # between finding what was read and marking it
+        return mark(user, kind, keys)
+
+    monkeypatch.setattr(inbox, "mark_keys", later)
+    assert marks.read_messages(bob, room.pk, gone.pk)["read_up_to"] == gone.pk
+    page = inbox.page(bob)
+    assert [(item["url"], item["read"]) for item in page.items] == [
+        (f"/rooms/{room.pk}/at/{kept.pk}/", True)
+    ]
     assert inbox.unread(bob) == 0
 
 
@@ -326,6 +387,6 @@ def test_counts_are_what_a_recount_says_whatever_happens(alice, bob, charlie, se
             )
     assert len(naive.said) > 15
     for user in people:
-        for item in rooms.items(rooms.of(user), user):
+        for item in rooms.items(rooms.page(user, joined=True, limit=9)[0], user):
             marks.read_messages(user, item["id"], 2**62)
         assert rooms.totals(user) == {"unread": 0, "mentions": 0}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -260,6 +262,70 @@ def test_who_is_out_can_change_nothing_more(room, alice, bob):
             act(bob, room.pk, message.pk)
 
 
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], None]:
+    """Have something happen once, after a text was drawn and before its room is held."""
+
+    def happens(act: Callable[[], Any]) -> None:
+        drawn = messages._rendered
+
+        def then(room: Room, body: str) -> Any:
+            found = drawn(room, body)
+            monkeypatch.setattr(messages, "_rendered", drawn)
+            act()
+            return found
+
+        monkeypatch.setattr(messages, "_rendered", then)
+
+    return happens
+
+
+def test_who_is_removed_while_they_change_something_changes_nothing(room, alice, bob, meanwhile):
+    message = say(bob, room)
+    meanwhile(lambda: rooms.remove(room, bob, by=alice))
+    with pytest.raises(NoSuchRoom):
+        change(bob, room.pk, message.pk)
+    assert Message.objects.get().body == "hello"
+
+
+def test_who_is_removed_while_they_delete_deletes_nothing(room, alice, bob, monkeypatch):
+    message = say(bob, room)
+    hold = rooms.hold
+
+    def removed_before(room_id: int) -> Room:
+        monkeypatch.setattr(rooms, "hold", hold)
+        rooms.remove(room, bob, by=alice)
+        return hold(room_id)
+
+    monkeypatch.setattr(rooms, "hold", removed_before)
+    with pytest.raises(NoSuchRoom):
+        messages.delete(bob, room.pk, message.pk)
+    assert Message.objects.get().body == "hello"
+
+
+@pytest.mark.parametrize("edited", [False, True])
+@pytest.mark.parametrize("how", ["removed", "closed"])
+def test_who_loses_a_room_while_somebody_names_them_there_is_not_named(
+    alice, bob, meanwhile, how, edited
+):
+    room = rooms.create(alice, "open", "Night", members=[bob] if how == "removed" else [])
+    if how == "removed":
+        rooms.edit(room, alice, kind="closed")
+    before = say(alice, room)
+    if how == "removed":
+        meanwhile(lambda: rooms.remove(room, bob, by=alice))
+    else:
+        meanwhile(lambda: rooms.edit(room, alice, kind="closed"))
+    if edited:
+        message = messages.edit(alice, room.pk, before.pk, "secret @bob @alice")
+    else:
+        message = say(alice, room, "secret @bob @alice")
+    assert notices(bob) == []
+    assert messages.item(message)["mentions"] == []
+    assert f'data-user="{bob.pk}"' not in message.html
+    assert f'data-user="{alice.pk}"' in message.html
+
+
 # --- Pages ---------------------------------------------------------------------------------------------------------
 
 
@@ -358,9 +424,11 @@ def test_an_edit_that_names_somebody_tells_them_once(room, alice, bob):
     message = say(alice, room, "hello @bob")
     edited = messages.edit(alice, room.pk, message.pk, "hello @bob and @charlie")
     assert messages.item(edited)["mentions"] == [bob.pk, charlie.pk]
-    for body in ("hello @charlie", "hello @bob and @charlie!"):
-        messages.edit(alice, room.pk, message.pk, body)
+    messages.edit(alice, room.pk, message.pk, "hello @charlie")
+    assert (len(notices(bob)), len(notices(charlie))) == (0, 1)
+    messages.edit(alice, room.pk, message.pk, "hello @bob and @charlie!")
     assert len(notices(bob)) == len(notices(charlie)) == 1
+    assert types(topics.user(charlie.pk)).count("notification.created") == 1
     before = [
         data["mentioned_before"]
         for kind, data in told(topics.room(room.pk))
@@ -369,9 +437,29 @@ def test_an_edit_that_names_somebody_tells_them_once(room, alice, bob):
     assert before == [[bob.pk], [bob.pk, charlie.pk], [charlie.pk]]
 
 
+@pytest.mark.parametrize("on_its_way", [False, True])
+def test_what_is_edited_away_is_edited_away_in_inboxes_and_their_log(
+    room, alice, bob, monkeypatch, on_its_way
+):
+    charlie = person("charlie")
+    rooms.invite(room, [charlie], by=alice)
+    with monkeypatch.context() as patched:
+        if on_its_way:
+            patched.setattr(notifying, "_deliver_waiting", lambda: None)
+        message = say(alice, room, "secret @bob @charlie")
+        messages.edit(alice, room.pk, message.pk, "harmless @charlie")
+    notifying.deliver_left_behind()
+    assert notices(bob) == []
+    assert [item["body"] for item in inbox.page(charlie).items] == ["harmless @charlie"]
+    assert (inbox.unread(bob), inbox.unread(charlie)) == (0, 1)
+    for user in (bob, charlie):
+        assert not Event.objects.filter(
+            topic=topics.user(user.pk), data__contains="secret"
+        ).exists()
+
+
 def test_what_is_deleted_leaves_no_notification(room, alice, bob):
     kept, gone = say(alice, room, "kept @bob"), say(alice, room, "gone @bob")
-    messages.edit(alice, room.pk, gone.pk, "gone")  # he is named no more, and was told
     messages.delete(alice, room.pk, gone.pk)
     urls = [item["url"] for item in inbox.page(bob).items]
     assert urls == [f"/rooms/{room.pk}/at/{kept.pk}/"]
@@ -391,12 +479,80 @@ def test_who_has_not_been_told_yet_is_not_told_of_what_was_deleted_meanwhile(
     assert urls == [f"/rooms/{room.pk}/at/{kept.pk}/"]
 
 
+@pytest.mark.parametrize("how", ["removed", "deleted", "unnamed"])
+def test_what_was_left_behind_is_delivered_to_who_is_still_named_and_reads_the_room(
+    room, alice, bob, monkeypatch, how
+):
+    charlie = person("charlie")
+    rooms.invite(room, [charlie], by=alice)
+    with monkeypatch.context() as patched:
+        patched.setattr(notifying, "_deliver_waiting", lambda: None)  # the process dies there
+        message = say(alice, room, "secret @bob @charlie")
+    if how == "removed":
+        rooms.remove(room, bob, by=alice)
+    elif how == "deleted":
+        rooms.delete(room)
+    else:
+        Mention.objects.filter(message=message, user=bob).delete()
+    assert notifying.deliver_left_behind() == 1
+    assert notices(bob) == []
+    assert len(notices(charlie)) == (0 if how == "deleted" else 1)
+    assert not Letter.objects.exists()
+
+
+def test_what_is_deleted_while_somebody_is_told_of_it_leaves_no_notification(
+    room, alice, bob, monkeypatch
+):
+    store = notifying._store
+    stored, deleting = threading.Event(), threading.Event()
+
+    def slowly(*args: Any) -> int:
+        count = store(*args)
+        stored.set()
+        deleting.wait(10)
+        time.sleep(
+            0.2
+        )  # by then it waits for the letter; were it quicker than that, the test would pass
+        return count
+
+    def delete() -> None:
+        stored.wait(10)
+        deleting.set()
+        try:
+            messages.delete(alice, room.pk, Message.objects.get().pk)
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(notifying, "_store", slowly)
+    with ThreadPoolExecutor(1) as pool:
+        deleted = pool.submit(delete)
+        say(alice, room, "gone @bob")
+        deleted.result()
+    assert not Notification.objects.exists()
+    assert not Letter.objects.exists()
+    assert inbox.unread(bob) == 0
+
+
 def test_a_deletion_by_another_takes_the_authors_notifications_away(room, alice, bob):
     charlie = person("charlie")
     rooms.invite(room, [charlie], by=alice)
     message = say(bob, room, "gone @charlie")
     messages.delete(alice, room.pk, message.pk)
     assert notices(charlie) == []
+
+
+def test_a_message_names_only_so_many(room, alice, bob):
+    people = [person(f"p{n}") for n in range(messages.NAMED_MOST)]
+    rooms.invite(room, people, by=alice)
+    most = " ".join(f"@{one.username}" for one in people)
+    message = say(alice, room, f"{most} @p0 @nobody")
+    assert Mention.objects.count() == Notification.objects.count() == messages.NAMED_MOST
+    with pytest.raises(InvalidChat) as refusal:
+        say(alice, room, f"{most} @bob")
+    assert refusal.value.field == "body"
+    with pytest.raises(InvalidChat):
+        messages.edit(alice, room.pk, message.pk, f"{most} @bob")
+    assert notices(bob) == []
 
 
 def test_names_are_excerpts_of_one_line(room, alice, bob):

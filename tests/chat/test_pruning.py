@@ -19,7 +19,9 @@ from django.test.utils import CaptureQueriesContext
 from chat import messages, pruning, rooms, search
 from chat.models import BODY_MAX, Membership, Mention, Message, Room
 from events import topics
+from events.models import Event
 from events.topics import Topic
+from notifications import inbox
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -63,6 +65,19 @@ def test_takes_away_deleted_rooms_whole_and_nothing_else(kept, gone, alice):
     assert Mention.objects.count() == 1
     assert [hit.message.room_id for hit in search.search(alice, "words").hits] == [kept.pk]
     assert pruning.prune() == 0
+
+
+def test_what_was_told_of_a_deleted_room_goes_with_it(kept, gone, alice, bob, monkeypatch):
+    monkeypatch.setattr(pruning, "_MENTIONS", 2)
+    room = rooms.create(alice, "closed", "Large", members=[bob])
+    for n in range(5):
+        say(alice, room, f"secret {n} @bob")
+    delete_long_ago(room)
+    assert inbox.unread(bob) == 7
+    pruning.prune()
+    assert [item["body"] for item in inbox.page(bob).items] == ["kept words @bob"]
+    assert inbox.unread(bob) == 1
+    assert not Event.objects.filter(data__contains="secret", topic=topics.user(bob.pk)).exists()
 
 
 def test_who_comes_back_within_the_hour_hears_of_the_end(alice, bob):

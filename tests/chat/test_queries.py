@@ -92,10 +92,13 @@ def acts(api: Client, room: Room, user: User) -> dict[str, Callable[[], Any]]:
         "read": lambda: marks.read_messages(user, room.pk, newest - 1),
         "totals": lambda: rooms.totals(user),
         "rooms": lambda: api.get("/api/v1/rooms?limit=20"),
+        "my rooms": lambda: api.get("/api/v1/rooms?limit=20&joined=true"),
+        "other rooms": lambda: api.get("/api/v1/rooms?limit=20&joined=false"),
     }
 
 
 def test_as_many_queries_for_much_as_for_little(room, alice, bob, api):
+    say(alice, rooms.create(alice, "open", "Hall"))
     say(alice, room, "and @bob again")
     for act in acts(api, room, bob).values():
         act()  # what is kept in memory is there from now on
@@ -161,9 +164,12 @@ def nodes(plan: dict[str, Any]) -> Iterable[dict[str, Any]]:
 def test_a_room_and_what_was_said_there_are_read_by_indexes(room, alice, bob, api):
     make_much(room, alice, bob)
     for name, act in acts(api, room, bob).items():
-        if name == "rooms":
-            continue  # which of all rooms one may read is asked of each
         taken = queries(act)
+        if name.endswith("rooms") and connection.vendor == "postgresql":
+            with (
+                connection.cursor() as cursor
+            ):  # it reads the few rooms of a test whole, for that is cheaper
+                cursor.execute("SET LOCAL enable_seqscan = off")
         assert any("hub_chat" in sql for sql in taken), name
         assert scans(taken) == [], name
 

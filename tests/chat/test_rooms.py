@@ -126,6 +126,25 @@ def test_a_former_owner_is_a_member_like_others(alice, bob, kind):
     assert not rooms.manages(alice, Room.objects.get(pk=room.pk))
 
 
+@pytest.mark.parametrize("act", ["rename", "hand over", "invite", "remove", "delete"])
+def test_who_hands_the_room_over_meanwhile_changes_nothing_more(alice, bob, dora, monkeypatch, act):
+    bobby = person("bobby")
+    room = rooms.create(alice, "closed", "Night", members=[bob, bobby])
+    before = types(topics.room(room.pk))
+    hold = rooms.hold
+
+    def handed_over_before(room_id: int) -> Room:
+        Room.objects.filter(pk=room_id).update(owner=bob)
+        return hold(room_id)
+
+    monkeypatch.setattr(rooms, "hold", handed_over_before)
+    method, path, body = ACTS[act]
+    status, _answer = calls(alice)(method, path.replace("ROOM", str(room.pk)), body)
+    assert status == 403
+    assert types(topics.room(room.pk)) == before
+    assert members(room) == ["alice", "bob", "bobby"]
+
+
 def test_a_room_whose_owner_is_gone_is_managed_by_superusers_alone(alice, bob, admin):
     room = rooms.create(alice, "open", "Night", members=[bob])
     alice.delete()
@@ -330,7 +349,9 @@ def test_a_deleted_room_is_nobodys(alice, bob, admin):
         with pytest.raises(NoSuchRoom):
             act()
     for user in (alice, bob, admin):
-        assert list(rooms.readable_by(user)) == rooms.of(user) == list(rooms.to_join(user)) == []
+        assert list(rooms.readable_by(user)) == list(rooms.to_join(user)) == []
+        for joined in (None, True, False):
+            assert rooms.page(user, joined=joined, limit=10) == ([], None)
         assert rooms.totals(user) == {"unread": 0, "mentions": 0}
     assert told(topics.room(room.pk))[-1] == ("room.deleted", {"id": room.pk})
     assert types(topics.room(room.pk)).count("room.deleted") == 1
@@ -421,6 +442,16 @@ def test_a_room_that_all_have_left_is_nobodys_to_manage_but_superusers(alice, ad
     assert not rooms.manages(alice, row)
     rooms.invite(rooms.find_managed(admin, room.pk), [admin], by=admin)
     assert rooms.find(admin, room.pk) == room
+
+
+def test_an_owner_is_followed_by_staff_alone(alice, bob, charlie):
+    room = rooms.create(alice, "closed", "Night", members=[bob, charlie])
+    User.objects.filter(pk=bob.pk).update(is_active=False)
+    assert rooms.heir(room, alice) == charlie
+    rooms.remove(room, alice, by=alice)
+    assert Room.objects.get(pk=room.pk).owner == charlie
+    rooms.remove(room, charlie, by=charlie)
+    assert Room.objects.get(pk=room.pk).owner is None
 
 
 def test_nobody_leaves_or_joins_a_direct_room(alice, bob, charlie):

@@ -111,6 +111,26 @@ def test_a_foreign_notification_is_as_absent_as_one_that_never_was(alice, bob):
     assert events_of(bob) == []
 
 
+def test_marking_by_keys_marks_what_is_there_and_unread_of_that_kind(alice, bob, monkeypatch):
+    monkeypatch.setattr(inbox, "_KEYS_PER_MARK", 2)
+    for n in range(5):
+        notify(to=[alice, bob], kind="k", title=f"n{n}", key=f"key{n}")
+    notify(to=alice, kind="other", title="other", key="key5")
+    ids = fill(alice, 1)
+    inbox.mark(alice, ids[1], read=True)
+    before = len(events_of(alice))
+    keys = ["key0", "key1", "key2", "key3", "key5", "gone"]
+    assert inbox.mark_keys(alice, "k", keys) == 3
+    assert inbox.mark_keys(alice, "k", keys) == inbox.mark_keys(alice, "k", []) == 0
+    assert [event.data for event in events_of(alice)[before:]] == [
+        {"id": ids[0], "read": True, "unread": 5},
+        {"id": ids[2], "read": True, "unread": 4},
+        {"id": ids[3], "read": True, "unread": 3},
+    ]
+    assert inbox.unread(alice) == recount(alice) == 3
+    assert inbox.unread(bob) == recount(bob) == 5
+
+
 def test_marking_all_stops_at_what_was_seen(alice):
     ids = fill(alice, 4)
     assert inbox.mark_all(alice, ids[2]) == 1

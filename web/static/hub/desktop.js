@@ -65,7 +65,7 @@ if (isPossible()) {
   holdWhileVisible();
   document.addEventListener("visibilitychange", holdWhileVisible);
   hub.on("event", ({ type, data }) => {
-    if (type === "notification.created" && document.hidden && isOn()) arrived(data);
+    if (type === "notification.created" && !data.read && document.hidden && isOn()) arrived(data);
   });
   onMessage((room, message) => {
     if (document.hidden && isOn() && isHeard(room, message)) said(room, message);

@@ -23,7 +23,7 @@ class HubToasts extends HTMLElement {
     this.replaceChildren(this.#assertive, this.#polite);
     this.#offs = [
       hub.on("event", ({ type, data }) => {
-        if (type === "notification.created") this.#arrived(data);
+        if (type === "notification.created" && !data.read) this.#arrived(data);
       }),
       onMessage((room, message) => this.#said(room, message)),
       onRooms(() => this.#read()),
