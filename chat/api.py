@@ -67,7 +67,7 @@ class RoomDetail(RoomItem):
 
 class ListedRoom(_AnyRoom):
     members: Annotated[
-        list[Person] | None, Field(description="Of a direct room, which is called after them.")
+        list[Person] | None, Field(description="Null of a room with more than twenty.")
     ]
     member_count: int
 

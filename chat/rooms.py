@@ -41,6 +41,8 @@ MEMBERS_AT_ONCE: Final = 200
 """People that one call may invite, which keeps its transaction short."""
 DIRECT_MOST: Final = 20
 """People of a direct room."""
+LISTED_MEMBERS: Final = 20
+"""In a list, rooms with more members than this give their number alone: an office has rooms of hundreds."""
 
 
 class _Kept(Enum):
@@ -169,19 +171,20 @@ def items(rooms: Iterable[Room], user: User) -> list[dict[str, Any]]:
 
 
 def listed(rooms: Iterable[Room], user: User) -> list[dict[str, Any]]:
-    """The same for a list: how many members each room has; who they are only where that is its name, else None."""
+    """The same for a list: how many members each room has; who they are only where they are few, else None."""
     rows = list(rooms)
     members = Membership.objects.filter(room__in=[room.pk for room in rows])
     by_room = members.order_by().values("room").annotate(count=Count("pk"))
     counts = dict(by_room.values_list("room", "count"))
-    whole = _items(rows, user, whose=[room for room in rows if room.kind == Kind.DIRECT])
+    few = [room for room in rows if counts.get(room.pk, 0) <= LISTED_MEMBERS]
+    named = {room.pk for room in few}
     return [
         {
             **each,
-            "members": each["members"] if each["kind"] == Kind.DIRECT else None,
+            "members": each["members"] if each["id"] in named else None,
             "member_count": counts.get(each["id"], 0),
         }
-        for each in whole
+        for each in _items(rows, user, whose=few)
     ]
 
 

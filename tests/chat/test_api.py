@@ -180,12 +180,15 @@ def test_rooms_are_listed_with_news_first_page_by_page(alice, bob, charlie):
     assert found == wanted
 
 
-def test_a_list_has_the_members_of_direct_rooms_and_counts_those_of_others(room, alice, bob):
+def test_a_list_names_few_members_and_counts_many(room, alice, bob, charlie, monkeypatch):
+    monkeypatch.setattr(rooms, "LISTED_MEMBERS", 2)
     direct, _is_new = rooms.direct(alice, [bob])
+    large = rooms.create(alice, "closed", "Large", members=[bob, charlie])
     _status, page = calls(alice)("GET", "/rooms")
     assert {each["id"]: (each["members"], each["member_count"]) for each in page["items"]} == {
-        room.pk: (None, 2),
+        room.pk: ([who(alice), who(bob)], 2),
         direct.pk: ([who(alice), who(bob)], 2),
+        large.pk: (None, 3),
     }
 
 
