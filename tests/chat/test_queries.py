@@ -107,7 +107,7 @@ def test_as_many_queries_for_much_as_for_little(room, alice, bob, api):
     }
     make_much(room, alice, bob)
     much = {name: len(queries(act)) for name, act in acts(api, room, bob).items() if name != "read"}
-    assert much == little
+    assert {name: n for name, n in much.items() if n > little[name]} == {}
     assert max(little.values()) <= 15
 
 
