@@ -38,7 +38,7 @@ TEAMS_MAX: Final = 50
 """Of one row; it bounds what one transaction writes."""
 _YES: Final = frozenset({"yes", "true", "1"})
 _NO: Final = frozenset({"no", "false", "0"})
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _TRIES: Final = 8
 """Of one transaction: two lists at once may want to make the same account, or wait for each other."""
 _PAUSE: Final = 0.2

@@ -38,7 +38,7 @@ def body(value: Any) -> str:
         found = unicodedata.normalize("NFC", content.body(value, InvalidContent))
     except InvalidContent as error:
         raise InvalidChat("body", error.detail) from None
-    if not found:
+    if content.is_blank(found):
         raise InvalidChat("body", _("must not be blank"))
     if len(found) > BODY_MAX:
         raise InvalidChat("body", _("must have at most %(most)d characters") % {"most": BODY_MAX})

@@ -15,13 +15,18 @@ from notifications.models import BODY_MAX, KEY_MAX, KIND_MAX, TITLE_MAX, URL_MAX
 
 _KIND: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*", re.ASCII)
 
+TURNS: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
+"""What sets the direction of the text around it: in a name it would turn whatever stands beside it."""
+
 
 def title(value: Any, error: type[InvalidContent]) -> str:
     """One line that is not blank; runs of white space become one space."""
     line = " ".join(_text("title", value, error).split())
-    if not line:
+    if is_blank(line):
         raise error("title", _("must not be blank"))
     _printable("title", line, error)
+    if TURNS.search(line):
+        raise error("title", _("must not contain control characters"))
     return _at_most("title", line, TITLE_MAX, error)
 
 
@@ -81,9 +86,15 @@ def is_usable_url(address: str) -> bool:
 
 
 def printable_line(value: str) -> str:
-    """The text on one line, without control characters and halves of pairs."""
+    """The text on one line, without control characters, halves of pairs and what turns its surroundings."""
+    value = TURNS.sub("", value)
     shown = (" " if unicodedata.category(each) in {"Cc", "Cs"} else each for each in value)
     return " ".join("".join(shown).split())
+
+
+def is_blank(value: str) -> bool:
+    """Whether there is nothing to see: white space and marks without a width, such as U+200B, alone."""
+    return all(each.isspace() or unicodedata.category(each) == "Cf" for each in value)
 
 
 def cut(value: str, most: int) -> str:

@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Profile, Theme
+from notifications import content
 from notifications.models import BODY_MAX, TITLE_MAX, Level
 
 LANGUAGE_NAMES: Final = {"en": "English", "ko": "한국어"}
@@ -46,7 +47,7 @@ class PreferencesForm(_ProfileForm):
         self.fields["display_name"].widget.attrs["autocomplete"] = "name"
 
     def clean_display_name(self) -> str:
-        return " ".join(self.cleaned_data["display_name"].split())
+        return " ".join(content.TURNS.sub("", self.cleaned_data["display_name"]).split())
 
     def clean_time_zone(self) -> str:
         name: str = self.cleaned_data["time_zone"].strip()

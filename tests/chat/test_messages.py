@@ -127,7 +127,9 @@ def test_ids_and_offsets_of_a_room_rise_together(room, alice, bob):
     assert Room.objects.get(pk=room.pk).last_message == ids[-1]
 
 
-@pytest.mark.parametrize("body", ["", " \n\t ", "x" * (BODY_MAX + 1), "@bob " * (BODY_MAX // 5)])
+@pytest.mark.parametrize(
+    "body", ["", " \n\t ", " \u200b ", "x" * (BODY_MAX + 1), "@bob " * (BODY_MAX // 5)]
+)
 def test_a_text_that_cannot_be_said_is_refused_and_leaves_nothing(room, alice, body):
     before = types(topics.room(room.pk))
     with pytest.raises(InvalidChat) as refusal:

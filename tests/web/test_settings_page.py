@@ -37,7 +37,11 @@ def test_a_chosen_language_beats_the_browser_and_stays_for_sign_in(as_alice):
 
 def test_name_theme_time_zone_and_shortcuts_reach_every_page(as_alice):
     save(
-        as_alice, display_name="  Alice   Ahn ", theme="dark", time_zone="asia/seoul", shortcuts=""
+        as_alice,
+        display_name="  Alice \u202e  Ahn ",
+        theme="dark",
+        time_zone="asia/seoul",
+        shortcuts="",
     )
     page = as_alice.get("/inbox/").content.decode()
     assert 'data-theme="dark"' in page
