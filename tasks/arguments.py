@@ -12,6 +12,7 @@ from tasks.errors import InvalidArguments
 
 CHOICES_MOST: Final = 200
 """A field that offers more shows none: it is filled in with the value itself."""
+_YES: Final = frozenset({"1", "true", "yes", "on"})
 _NO: Final = frozenset({"", "0", "false", "no", "off"})
 """What a form field that is a box to tick may say instead of being left out."""
 _TYPES: Final = (
@@ -67,11 +68,18 @@ def posted(form: forms.Form, args: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_no(form: forms.Form, data: Any) -> Any:
-    """To a form, a box with any value is a ticked one."""
+    """To a form, a box with any value is a ticked one. Raises InvalidArguments for what says neither yes nor no."""
+    wrong: dict[str, str] = {}
     for name, field in form.fields.items():
-        is_box = _type(field) == "boolean" and not isinstance(field, forms.NullBooleanField)
-        if is_box and data.get(name, "").lower() in _NO:
+        if _type(field) != "boolean" or isinstance(field, forms.NullBooleanField):
+            continue
+        value = data.get(name, "").lower()
+        if value in _NO:
             data.pop(name, None)
+        elif value not in _YES:
+            wrong[name] = "must be true or false"
+    if wrong:
+        raise InvalidArguments(wrong)
     return data
 
 

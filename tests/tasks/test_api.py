@@ -266,6 +266,7 @@ def test_a_form_is_checked_as_json_is(script):
     assert fields(task="warehouse.count", name="x", nosuch="1") == {"args.nosuch"}
     assert fields(task="warehouse.count", name="x", nosuch=table()) == {"args.nosuch"}
     assert fields(task="warehouse.count", name="x\0") == {"args.name"}
+    assert fields(task="warehouse.count", name="x", gently="maybe") == {"args.gently"}
     refused(upload(script, task="warehouse.close"), 404, "not_found")
     refused(upload(script, task="warehouse.count", key="a\0", name="x"), 400, "bad_request")
     assert not Job.objects.exists()
