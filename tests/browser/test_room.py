@@ -837,7 +837,9 @@ def test_html_that_should_never_come_is_rebuilt_without_what_runs(page_for: Page
 def test_a_deleted_room_leaves_a_sentence_and_what_one_was_writing(pair, aside: Aside):
     alice, bob, room = pair
     send(alice, "soon gone")
+    bob.reload()
     expect(row(bob, "soon gone")).to_be_visible()
+    wait_until_live(bob)
     composer(alice).press("ArrowUp")
     alice.get_by_label("Edit message").fill("changed in vain")
     composer(bob).fill("Half a sen")
@@ -845,6 +847,11 @@ def test_a_deleted_room_leaves_a_sentence_and_what_one_was_writing(pair, aside: 
     for page in (alice, bob):
         expect(page.get_by_text("This room was deleted.")).to_be_visible()
         expect(page.locator(".message")).to_have_count(0)
+        assert "soon gone" not in page.content()
+        assert page.evaluate(
+            "document.querySelector('.room-head').offsetWidth"
+            " === document.querySelector('.room').offsetWidth"
+        )
         assert violations(page) == []
     expect(composer(bob)).to_have_value("Half a sen")
     expect(composer(alice)).to_have_value("changed in vain")

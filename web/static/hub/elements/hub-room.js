@@ -247,6 +247,7 @@ class HubRoom extends HTMLElement {
     for (const body of this.#sending.withdraw()) this.#composer.keep(body);
     this.#history.stop();
     this.#history.book.clear();
+    this.querySelector("#room-data").remove();
     this.#draw();
     this.#composer.close();
     this.#head.leave(why, this.#composer.text);
