@@ -90,6 +90,12 @@ def around(room: Room, message_id: int, limit: int = PAGE) -> Page:
     )
 
 
+def first_unread(room: Room, user: User, read_up_to: int) -> int | None:
+    """The id of the first message after `read_up_to` that counts as unread: by others and not deleted."""
+    rows = Message.objects.filter(room=room, pk__gt=read_up_to, deleted_at=None)
+    return rows.exclude(author=user).order_by("pk").values_list("pk", flat=True).first()
+
+
 def post(user: User, room_id: int, client_id: uuid.UUID, body: str) -> tuple[Message, bool]:
     """Store a message, once for each `client_id` of its author in the room; returns it, and whether it is new.
 

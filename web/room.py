@@ -107,9 +107,8 @@ def _show(
     item = rooms.item(room, user)
     shown = _page(request, room, message_id)
     items = shown.items[::-1]
-    left_at = item["read_up_to"] if item["unread"] else None
-    unread = [each["id"] for each in items if _is_unread(each, left_at, user.pk)]
-    is_above = left_at is not None and bool(items) and left_at < items[0]["id"] - 1
+    first = messages.first_unread(room, user, item["read_up_to"]) if item["unread"] else None
+    above = first - 1 if first is not None and items and first < items[0]["id"] else None
     return render(
         request,
         "web/room.html",
@@ -118,10 +117,10 @@ def _show(
             "room": item,
             "title": title(item, user.pk),
             "cursor": cursor,
-            "rows": list(_rows(items, unread[0] if unread else None)),
+            "rows": list(_rows(items, first)),
             "older": shown.older,
             "newer": shown.newer,
-            "unread_above": left_at if is_above and shown.older is not None else None,
+            "unread_above": above,
             "target": message_id,
             "manages": rooms.manages(user, room),
             "involvements": Involvement.choices,
@@ -134,7 +133,7 @@ def _show(
                 "items": items,
                 "older": shown.older,
                 "newer": shown.newer,
-                "left_at": left_at,
+                "unread_from": first,
                 "target": message_id,
                 "superuser": user.is_superuser,
                 "username": user.get_username(),
@@ -184,11 +183,6 @@ def _rows(items: Iterable[dict[str, Any]], first_unread: int | None) -> Iterator
         yield Row(
             item, at, day_label(day) if begins_day else "", is_first, item["id"] == first_unread
         )
-
-
-def _is_unread(item: dict[str, Any], left_at: int | None, user_id: int) -> bool:
-    by_me = item["author"] is not None and item["author"]["id"] == user_id
-    return left_at is not None and item["id"] > left_at and not by_me
 
 
 def _find(request: HttpRequest, room_id: int) -> Room:

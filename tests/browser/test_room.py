@@ -632,6 +632,41 @@ def test_the_unread_line_stays_until_one_leaves(pair, aside: Aside):
     expect(line).to_have_count(0)
 
 
+def test_more_unread_than_a_page_opens_at_the_newest_and_leads_to_the_first(
+    page_for: PageFor, aside: Aside
+):
+    page = page_for("bob")
+    alice = aside(newcomer, "alice")
+    room = aside(make_room, alice, [user_of(page)])
+    seen = aside(fill, alice, room, *numbered(1, 60))[-1]
+    aside(marks.read_messages, user_of(page), room.pk, seen)
+    aside(fill, alice, room, *numbered(61, 190))
+    enter(page, room)
+    line = page.locator(".talk-new")
+    above = page.get_by_role("link", name="New messages begin further up")
+    expect(row(page, "line 190")).to_be_in_viewport()
+    expect(above).to_be_visible()
+    expect(line).to_have_count(0)
+    above.click()
+    expect(line).to_be_in_viewport()
+    expect(above).to_be_hidden()
+    first = "(line) => line.nextElementSibling.innerText.trim().endsWith('line 61')"
+    assert line.evaluate(first)
+    page.goto("/settings/")
+    wait_until_live(page)
+    aside(marks.read_messages, user_of(page), room.pk, 2**40)
+    aside(fill, alice, room, *numbered(191, 260))
+    enter(page, room)
+    expect(above).to_be_visible()
+    for _ in range(10):
+        scroll(page, 0)
+        page.wait_for_timeout(250)
+        if line.count():
+            break
+    assert line.evaluate(first.replace("61", "191"))
+    expect(above).to_be_hidden()
+
+
 def test_messages_are_reached_and_changed_by_keyboard(pair):
     alice, bob, _room = pair
     for body in ("one", "two"):
@@ -802,7 +837,9 @@ def test_html_that_should_never_come_is_rebuilt_without_what_runs(page_for: Page
 def test_a_deleted_room_leaves_a_sentence_and_what_one_was_writing(pair, aside: Aside):
     alice, bob, room = pair
     send(alice, "soon gone")
+    bob.reload()
     expect(row(bob, "soon gone")).to_be_visible()
+    wait_until_live(bob)
     composer(alice).press("ArrowUp")
     alice.get_by_label("Edit message").fill("changed in vain")
     composer(bob).fill("Half a sen")
@@ -810,6 +847,11 @@ def test_a_deleted_room_leaves_a_sentence_and_what_one_was_writing(pair, aside: 
     for page in (alice, bob):
         expect(page.get_by_text("This room was deleted.")).to_be_visible()
         expect(page.locator(".message")).to_have_count(0)
+        assert "soon gone" not in page.content()
+        assert page.evaluate(
+            "document.querySelector('.room-head').offsetWidth"
+            " === document.querySelector('.room').offsetWidth"
+        )
         assert violations(page) == []
     expect(composer(bob)).to_have_value("Half a sen")
     expect(composer(alice)).to_have_value("changed in vain")

@@ -206,11 +206,24 @@ test("a message keeps its place in the page when it is stored", () => {
 
 test("the unread line stands above the first message of somebody else", () => {
   const items = [1, 1, 2, 2].map((author, at) => by(author, at + 1, "2026-11-22T10:00:00Z"));
-  const at = (leftAt) => lines(items, { me: 1, leftAt });
-  assert.deepEqual(at(1), ["day 2026-11-22", "1", "+2", "new", "3", "+4"]);
-  assert.deepEqual(at(3), ["day 2026-11-22", "1", "+2", "3", "new", "+4"]);
-  assert.deepEqual(at(4), ["day 2026-11-22", "1", "+2", "3", "+4"]);
-  assert.deepEqual(at(null), at(4));
+  const at = (unreadFrom) => lines(items, { me: 1, unreadFrom });
+  assert.deepEqual(at(0), ["day 2026-11-22", "1", "+2", "new", "3", "+4"]);
+  assert.deepEqual(at(2), ["day 2026-11-22", "1", "+2", "new", "3", "+4"]);
+  assert.deepEqual(at(4), ["day 2026-11-22", "1", "+2", "3", "new", "+4"]);
+  assert.deepEqual(at(5), ["day 2026-11-22", "1", "+2", "3", "+4"]);
+  assert.deepEqual(at(null), at(5));
+});
+
+test("there is no unread line while what is unread begins above the window", () => {
+  const items = [5, 6, 7].map((id) => by(2, id, "2026-11-22T10:00:00Z"));
+  const at = (unreadFrom, isFromStart = false) =>
+    lines(items, { me: 1, unreadFrom, isFromStart }).indexOf("new");
+  assert.equal(at(3), -1);
+  assert.equal(at(3, true), 1);
+  assert.equal(at(5), 1);
+  assert.equal(at(6), 2);
+  assert.equal(at(null), -1);
+  assert.equal(lines([], { me: 1, unreadFrom: 3, isFromStart: false }).length, 0);
 });
 
 test("what is not stored yet stands under one's own name", () => {

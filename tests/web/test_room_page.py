@@ -188,6 +188,40 @@ def test_what_began_further_up_is_said_above(as_alice, alice, bob, room):
     assert shown(answer)[0] == said[0]
 
 
+def test_the_unread_line_stands_at_its_true_place_or_nowhere(as_alice, alice, bob, room):
+    seen = say(bob, room, "seen")
+    marks.read_messages(alice, room.pk, seen.pk)
+    say(alice, room, "mine")
+    messages.delete(bob, room.pk, say(bob, room, "unsaid").pk)
+    elsewhere = rooms.create(bob, "open", "Elsewhere")
+    say(bob, elsewhere)
+    said = [say(bob, room, f"line {at}").pk for at in range(70)]
+    newest = as_alice.get(f"/rooms/{room.pk}/")
+    assert 'class="talk-new"' not in text(newest)
+    assert newest.context["data"]["unread_from"] == said[0]
+    address = f"?after={said[0] - 1}"
+    assert f'data-slot="above"><a href="{address}">' in text(newest)
+    for answer in (
+        as_alice.get(f"/rooms/{room.pk}/{address}"),
+        as_alice.get(f"/rooms/{room.pk}/", {"before": said[10]}),
+    ):
+        page = text(answer)
+        assert 'data-slot="above" hidden>' in page
+        line = page.index('class="talk-new"')
+        assert line < page.index(f'data-id="{said[0]}"')
+        assert all(page.index(f'data-id="{pk}"') < line for pk in shown(answer) if pk < said[0])
+    end = as_alice.get(f"/rooms/{room.pk}/", {"after": said[40]})
+    assert 'class="talk-new"' not in text(end)
+
+
+def test_what_began_with_the_very_first_message_is_said_above(as_alice, alice, bob, room):
+    said = [say(bob, room, f"line {at}").pk for at in range(70)]
+    Message.objects.filter(pk=said[0]).delete()
+    Message.objects.create(pk=1, room=room, author=bob, client_id=uuid.uuid4(), body="first")
+    page = text(as_alice.get(f"/rooms/{room.pk}/"))
+    assert 'data-slot="above"><a href="?after=0">' in page
+
+
 def test_looking_at_a_page_marks_nothing_read(as_alice, alice, bob, room):
     say(bob, room)
     as_alice.get(f"/rooms/{room.pk}/")
@@ -229,7 +263,7 @@ def test_a_room_costs_a_fixed_number_of_queries(
     with django_assert_max_num_queries(32) as few:
         as_alice.get(f"/rooms/{room.pk}/")
     lonely = rooms.create(alice, "open", "Lonely")
-    say(alice, lonely, "@bob")
+    say(bob, lonely, "@alice")
     with django_assert_max_num_queries(32) as fewer:
         as_alice.get(f"/rooms/{lonely.pk}/")
     assert len(few) == len(fewer)

@@ -76,6 +76,13 @@ def test_placeholders_and_markup_survive(catalog):
             assert sorted(parts.findall(text)) == sorted(parts.findall(entry["msgid"]))
 
 
+def test_no_particle_depends_on_what_is_filled_in(catalog):
+    either = re.compile(r"\w\((를|을|가|이|는|은|와|과)\)|\(으\)로")
+    assert not [
+        text for entry in entries(catalog) for text in translations(entry) if either.search(text)
+    ]
+
+
 def test_the_compiled_catalog_says_the_same(catalog):
     with catalog.with_suffix(".mo").open("rb") as file:
         compiled = gettext.GNUTranslations(file)

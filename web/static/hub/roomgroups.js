@@ -6,13 +6,14 @@ const MINUTE = 60_000; // ms
 
 /**
  * What the list shows, in order: `{key, day}`, `{key, line}` and `{key, item, isFirst}`. What one person says within a
- * minute of the clock stands under one name. `leftAt`: the id up to which `me` had read when the unread line was drawn,
- * or null for none.
+ * minute of the clock stands under one name. The unread line stands above the first by somebody else from the id
+ * `unreadFrom` on (null for none), unless that one may be further up: `isFromStart` says that the room begins with
+ * these items.
  */
-export function arrange(items, { me, leftAt = null }) {
+export function arrange(items, { me, unreadFrom = null, isFromStart = true }) {
   const shown = [];
   let last = { day: "", minute: null, by: null };
-  let hasLine = leftAt === null;
+  let hasLine = !reaches(items, { unreadFrom, isFromStart });
   for (const item of items) {
     const written = dayOf(new Date(item.at));
     const isNewDay = written > last.day; // what is not stored yet may be from an earlier one
@@ -20,7 +21,7 @@ export function arrange(items, { me, leftAt = null }) {
     const minute = Math.floor(Date.parse(item.at) / MINUTE);
     const by = item.author?.id ?? null;
     if (isNewDay) shown.push({ key: `day-${day}`, day });
-    if (!hasLine && item.id > leftAt && by !== me) {
+    if (!hasLine && item.id >= unreadFrom && by !== me) {
       hasLine = true;
       shown.push({ key: "line", line: true });
     }
@@ -30,6 +31,10 @@ export function arrange(items, { me, leftAt = null }) {
   }
   return shown;
 }
+
+/** Whether what is unread from an id on begins among these items or below, not above them. */
+export const reaches = (items, { unreadFrom, isFromStart }) =>
+  unreadFrom !== null && (isFromStart || items[0]?.id <= unreadFrom);
 
 /** The same before and after it is stored. */
 export const keyOf = ({ id, author, client_id }) =>

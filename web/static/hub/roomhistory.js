@@ -44,6 +44,12 @@ export class RoomHistory {
     return this.#newest;
   }
 
+  /** A message and its neighbours, in place of whatever is shown. @returns {Promise<boolean>} whether they are */
+  async around(id) {
+    while (this.#renewal) await this.#renewal;
+    return !this.#isOver && (await this.#fetch(id)) === true;
+  }
+
   async #fetchNewest() {
     for (;;) {
       while (this.#renewal) await this.#renewal;
@@ -58,16 +64,17 @@ export class RoomHistory {
     this.#isBusy = true;
     const generation = ++this.#generation;
     const plan = this.book.plan(how);
-    const from =
-      how === "older" ? `before=${plan.before}` : how === "newer" ? `after=${plan.after}` : "";
+    const isMore = how === "older" || how === "newer";
     try {
-      const page = await this.#page(from);
+      const page = isMore
+        ? await this.#page(how === "older" ? `before=${plan.before}` : `after=${plan.after}`)
+        : await this.#around(how === "newest" ? null : how);
       if (generation !== this.#generation) return null;
       this.book.take(plan, page);
     } catch {
       if (generation !== this.#generation) return null;
       this.book.drop();
-      if (how === "newest") this.#on.failed();
+      if (!isMore) this.#on.failed();
       setTimeout(() => this.#rested(generation), AGAIN);
       return false;
     }

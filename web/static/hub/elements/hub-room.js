@@ -3,7 +3,7 @@ import { hub } from "../client.js";
 import { setText, slot } from "../dom.js";
 import { RoomActs } from "../roomacts.js";
 import { RoomComposer } from "../roomcomposer.js";
-import { arrange, keyOf } from "../roomgroups.js";
+import { arrange, keyOf, reaches } from "../roomgroups.js";
 import { RoomHead } from "../roomhead.js";
 import { RoomHistory } from "../roomhistory.js";
 import { RoomList } from "../roomlist.js";
@@ -27,7 +27,7 @@ class HubRoom extends HTMLElement {
   #me;
   #target;
   #isSuperuser;
-  #leftAt; // the unread line stands above what came after this message; null for none
+  #unreadFrom; // the unread line stands above what others say from this id on; null for none
   #history;
   #list;
   #acts;
@@ -50,7 +50,7 @@ class HubRoom extends HTMLElement {
     this.#me = Number(document.body.dataset.user);
     this.#target = data.target;
     this.#isSuperuser = data.superuser;
-    this.#leftAt = data.left_at;
+    this.#unreadFrom = data.unread_from;
     this.#build(data);
     this.#listen();
     this.#head.show();
@@ -80,8 +80,7 @@ class HubRoom extends HTMLElement {
     this.#history = new RoomHistory(id, data, {
       fetched: (how) => this.#fetched(how),
       renewed: (room) => this.#renewed(room),
-      failed: () =>
-        sayError(gettext("The newest messages could not be fetched. Try again in a moment.")),
+      failed: () => sayError(gettext("The messages could not be fetched. Try again in a moment.")),
       gone: () => this.#leave(gettext("You can no longer read this room.")),
       seen: () => (this.#list.isFollowing ? null : this.#list.firstSeen),
     });
@@ -248,6 +247,7 @@ class HubRoom extends HTMLElement {
     for (const body of this.#sending.withdraw()) this.#composer.keep(body);
     this.#history.stop();
     this.#history.book.clear();
+    this.querySelector("#room-data").remove();
     this.#draw();
     this.#composer.close();
     this.#head.leave(why, this.#composer.text);
@@ -287,12 +287,13 @@ class HubRoom extends HTMLElement {
     else book.trim("bottom", 2 * MOST); // nobody is moved for what comes while they read
     for (const item of book.items) this.#sending.stored(item);
     const waiting = this.#isGone ? [] : this.#sending.items;
-    const rows = arrange([...book.items, ...waiting], { me: this.#me, leftAt: this.#leftAt });
+    const line = { unreadFrom: this.#unreadFrom, isFromStart: book.older === null };
+    const rows = arrange([...book.items, ...waiting], { me: this.#me, ...line });
     slot(this, "older").hidden = book.older === null;
     slot(this, "start").hidden = book.older !== null;
     slot(this, "newer").hidden = book.isAtEnd;
     slot(this, "empty").hidden = rows.length > 0;
-    if (book.get(this.#leftAt)) slot(this, "above").hidden = true;
+    if (reaches(book.items, line)) slot(this, "above").hidden = true;
     this.#list.show(rows, { isNews });
     this.#acts.drawn();
     this.#moved();
@@ -323,10 +324,15 @@ class HubRoom extends HTMLElement {
     return true;
   }
 
+  async #toUnread() {
+    if (await this.#history.around(this.#unreadFrom)) this.#list.reveal("line");
+  }
+
   #looked = () => {
     if (document.hidden) {
-      if (!this.#isAtEnd) return;
-      this.#leftAt = this.#book.last; // what comes now stands below a line when one is back
+      const isAhead = !slot(this, "above").hidden; // what was unread before is still to be found
+      if (!this.#isAtEnd || isAhead) return;
+      this.#unreadFrom = this.#book.last + 1; // the line stands above what comes now
       this.#drawSoon();
       return;
     }
@@ -372,6 +378,9 @@ class HubRoom extends HTMLElement {
     } else if (at("[data-slot=pill]")) {
       this.#toNewest();
       if (hasKeyboard()) this.#composer.focus();
+    } else if (at("[data-slot=above] a")) {
+      event.preventDefault(); // by its address it would be read by now, and have no line
+      this.#toUnread();
     } else if (at("[data-slot=older] a, [data-slot=newer] a")) {
       event.preventDefault();
       this.#history.load(at("[data-slot=older]") ? "older" : "newer");
