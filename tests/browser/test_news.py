@@ -91,7 +91,7 @@ def test_fifty_marks_cost_the_dashboard_few_requests(page_for: PageFor, aside: A
     page.on("request", lambda request: asked.append(request.url))
     page.goto("/")
     wait_until_live(page)
-    expect(page.locator("hub-needs li")).to_have_count(8)
+    expect(page.locator("hub-needs li")).to_have_count(20)
     aside(read_all_one_by_one, user)
     expect(page.locator("hub-needs li")).to_have_count(0, timeout=15_000)
     refills = [url for url in asked if "/api/v1/dashboard" in url]
