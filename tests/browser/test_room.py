@@ -541,7 +541,7 @@ def test_what_is_sent_while_reading_further_up_is_seen_at_once(page_for: PageFor
     expect(waiting).to_be_in_viewport()
     expect(page.locator(".toast")).to_contain_text("could not be fetched")
     line.mend()
-    expect(waiting).to_have_count(0, timeout=SLOW)
+    expect(page.locator(".message[data-unsent]")).to_have_count(0, timeout=SLOW)
     assert aside(stored, room)[-1] == "from further up"
     page.reload()
     expect(row(page, "from further up")).to_be_in_viewport()

@@ -33,6 +33,7 @@ class HubRoom extends HTMLElement {
   #acts;
   #composer;
   #sending;
+  #isNewestOwed = false;
   #head;
   #marks;
   #typing;
@@ -220,6 +221,7 @@ class HubRoom extends HTMLElement {
   #answered(item) {
     this.#sending.stored(item);
     this.#book.answered(item);
+    if (this.#isNewestOwed) this.#toSaid();
   }
 
   #changed(room) {
@@ -347,7 +349,12 @@ class HubRoom extends HTMLElement {
     this.#sending.add(body);
     this.#draw();
     this.#list.toEnd();
-    this.#toNewest();
+    this.#toSaid();
+  }
+
+  /** To what was just said here; where the end of the room can't be fetched now, once it is stored. */
+  async #toSaid() {
+    this.#isNewestOwed = !(await this.#toNewest());
   }
 
   #typed() {
