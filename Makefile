@@ -1,7 +1,7 @@
 # Two commands: `make run` and `make test`. Everything else is for those who work on the hub.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults lint format locks install screens shape verify-compose clean
+.PHONY: help run test faults bench lint format locks install screens shape verify-compose clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ test: .venv/.dev ## Test on SQLite, and on PostgreSQL where there is one (ARGS="
 
 faults: .venv/.dev ## Every experiment of docs/faults.md at full counts (ARGS="E20 E31" for some)
 	@.venv/bin/python scripts/faults $(ARGS)
+
+bench: .venv/.dev ## How long a room of 100,000 messages takes to open, on both databases
+	@.venv/bin/python -m benchmarks.open_room
 
 lint: .venv/.dev ## Every check that needs no server
 	@scripts/lint
