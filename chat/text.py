@@ -27,6 +27,8 @@ def line(field: str, value: Any, most: int, *, blank: bool = False) -> str:
         found = content.title(value, InvalidContent)
     except InvalidContent as error:
         raise InvalidChat(field, error.detail) from None
+    if content.TURNS.search(found):
+        raise InvalidChat(field, _("must not contain control characters"))
     if len(found) > most:
         raise InvalidChat(field, _("must have at most %(most)d characters") % {"most": most})
     return found

@@ -25,8 +25,6 @@ def title(value: Any, error: type[InvalidContent]) -> str:
     if is_blank(line):
         raise error("title", _("must not be blank"))
     _printable("title", line, error)
-    if TURNS.search(line):
-        raise error("title", _("must not contain control characters"))
     return _at_most("title", line, TITLE_MAX, error)
 
 
