@@ -218,7 +218,6 @@ WINDOWS: Final[dict[str, Callable[[], None]]] = {
         pause_before_hand_over,
     )
 }
-"""The tenth, an event sent in `post_save` without the log, is one of whoever saves: `tests/faults/writer.py`."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""E01, E20, E30, E31, E37: everybody has everything, once and in order, whatever died meanwhile."""
+"""E01, E20, E30, E31: everybody has everything, once and in order, whatever died meanwhile."""
 
 from __future__ import annotations
 

@@ -62,24 +62,6 @@ def stream(topics: Sequence[str], n: int, rate: float, mark: str = "", pause: st
             say("ok", [one])
 
 
-def batches(topics: Sequence[str], n: int, size: int, rate: float = 0, mark: str = "") -> None:
-    """`n` events to each topic in batches of `size`, `rate` batches a second."""
-    began = time.monotonic()
-    for number, start in enumerate(range(0, n, size)):
-        if rate:
-            time.sleep(max(0.0, began + number / rate - time.monotonic()))
-        items = [
-            (topic, TYPE, {"mark": f"{mark}{topic}-{place}"})
-            for place in range(start, min(start + size, n))
-            for topic in topics
-        ]
-        marks = [item[2]["mark"] for item in items]
-        say("invoke", marks)
-        with transaction.atomic():
-            events.publish_many(items)
-        say("ok", marks)
-
-
 def before_commit() -> None:
     """Where a transaction may be held open."""
 
@@ -104,7 +86,7 @@ PAUSES: Final[dict[str, Callable[[], None]]] = {
     "before_commit": _pause_before_commit,
     "before_send": _pause_before_send,
 }
-WORKS: Final[dict[str, Callable[..., None]]] = {"stream": stream, "batches": batches}
+WORKS: Final[dict[str, Callable[..., None]]] = {"stream": stream}
 
 if __name__ == "__main__":
     WORKS[sys.argv[1]](**json.loads(sys.argv[2]))
