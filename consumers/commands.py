@@ -99,7 +99,7 @@ async def _visible(subscription: Subscription, command: Command) -> Answer:
 async def _post(subscription: Subscription, command: Command) -> Answer:
     who, topic = subscription.credential, command.fields["topic"]
     if "chat" not in who.scopes:
-        return [protocol.refusal(command.ref, "forbidden", "This API key has no chat scope.")]
+        return [_no_chat(command)]
     try:
         client_id = uuid.UUID(command.fields["client_id"])
     except ValueError:
@@ -110,6 +110,8 @@ async def _post(subscription: Subscription, command: Command) -> Answer:
 
 
 async def _read(subscription: Subscription, command: Command) -> Answer:
+    if "chat" not in subscription.credential.scopes:
+        return [_no_chat(command)]
     return await _about_a_room(command, _mark, subscription.credential, command.fields["offset"])
 
 
@@ -175,6 +177,10 @@ async def _typing(subscription: Subscription, command: Command) -> Answer:
         subscription.typed = {**recent, topic: now}
         await awhisper(topic, "typing", {"id": who.user_id, "name": who.name})
     return []
+
+
+def _no_chat(command: Command) -> str:
+    return protocol.refusal(command.ref, "forbidden", "This API key has no chat scope.")
 
 
 def _forbidden(command: Command) -> Answer:

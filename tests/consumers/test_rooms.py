@@ -390,7 +390,7 @@ async def test_what_cannot_be_posted_says_why_and_a_foreign_room_does_not(hub_se
         assert told[0]["error"]["code"] == "forbidden"
 
 
-async def test_a_key_without_the_chat_scope_reads_and_does_not_post(hub_server):
+async def test_a_key_without_the_chat_scope_hears_and_changes_nothing(hub_server):
     alice, _ = await someone()
     room = await closed_room(alice)
     _, secret = await in_database(make_key, alice, "reader", ["read"])
@@ -401,7 +401,8 @@ async def test_a_key_without_the_chat_scope_reads_and_does_not_post(hub_server):
         assert reply["error"]["code"] == "forbidden"
         topic = topics.room(room.pk)
         assert (await answer(socket, op="typing", topic=topic))["error"]["code"] == "forbidden"
-        assert (await answer(socket, op="read", topic=topic, offset=1))["ok"]
+        marked = await answer(socket, op="read", topic=topic, offset=1)
+        assert marked["error"]["code"] == "forbidden"
 
 
 async def test_too_many_posts_are_refused_and_the_socket_lives(hub_server):
