@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
-from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.models import User
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
@@ -35,7 +35,20 @@ else:
 admin.site.login_form = AdminSignInForm
 
 
-class SuperusersOnly:
+class Discreet:
+    """Django's history page looks for the thing first and asks about rights then: who may not see it would learn
+    whether it is there."""
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        if not self.has_view_or_change_permission(request):  # type: ignore[attr-defined]
+            raise PermissionDenied
+        answer: HttpResponse = super().history_view(request, object_id, extra_context)  # type: ignore[misc]
+        return answer
+
+
+class SuperusersOnly(Discreet):
     def has_module_permission(self, request: HttpRequest) -> bool:
         return _is_superuser(request)
 
@@ -103,6 +116,10 @@ class PersonAdmin(SuperusersOnly, _UserAdmin):
         return TemplateResponse(request, "accounts/admin_invitation.html", context)
 
 
+class TeamAdmin(Discreet, GroupAdmin):
+    """Django's own, discreet."""
+
+
 @admin.register(ApiKey)
 class ApiKeyAdmin(ReadOnly, _ApiKeyAdmin):
     list_display = (
@@ -152,3 +169,6 @@ def _is_superuser(request: HttpRequest) -> bool:
 if admin.site.is_registered(get_user_model()):
     admin.site.unregister(get_user_model())
 admin.site.register(get_user_model(), PersonAdmin)
+if admin.site.is_registered(Group):
+    admin.site.unregister(Group)
+admin.site.register(Group, TeamAdmin)
