@@ -18,7 +18,7 @@ Log = dict[int, str | None]  # offset: mark
 
 NOWHERE: Final = "not in the log"
 GRACE: Final = 5.0
-"""Seconds after a revoking commit in which something may still arrive."""
+"""Seconds after a revoking commit in which something may still arrive; more without Redis."""
 
 
 @dataclass
@@ -64,12 +64,13 @@ def check(
     published: Iterable[Line] = (),
     until: Mapping[tuple[str, str], float] | None = None,
     timed: Iterable[str] = (),
+    grace: float = GRACE,
 ) -> Verdict:
     """`owed`: for each client the topics it may read and its first position in each.
 
     `published`: the writers' lines, whose `invoke` times are where latency begins, for clients whose name starts
     with one of `timed` (all when empty). `until`: when a client's right to a topic ended, on the recorder's clock;
-    from then on it is owed nothing, and `GRACE` later it may get nothing.
+    from then on it is owed nothing, and `grace` seconds later it may get nothing.
     """
     verdict = Verdict()
     ended = until or {}
@@ -84,7 +85,7 @@ def check(
     for line in recorder.lines():
         key = (line["who"], line.get("topic", ""))
         if line["what"] in {"wire", "applied"}:
-            over = key in ended and line["t"] > ended[key] + GRACE
+            over = key in ended and line["t"] > ended[key] + grace
             if over or key[1] not in owed.get(key[0], {}):
                 verdict.foreign += 1
         if line["what"] == "connected":
