@@ -97,7 +97,7 @@ def me(request: HttpRequest) -> Me:
 def publish_event(request: HttpRequest, event: NewEvent) -> Status[Any]:
     """Publish to a group or a team. The same `key` again publishes nothing and gets the first answer."""
     credential = caller(request)
-    throttle.limit(credential, "events", EVENTS_PER_MINUTE)
+    throttle.limit(credential, "events", EVENTS_PER_MINUTE, reason="publish_rate")
     if event.type.partition(".")[0] in OWN_PREFIXES:
         raise ApiError(
             422,

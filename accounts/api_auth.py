@@ -12,10 +12,12 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.utils import translation
 from ninja.security.base import AuthBase
 
-from accounts import authenticate, profiles
+from accounts import authenticate, profiles, throttle
 from accounts.authenticate import Credential
 from accounts.errors import ApiError
 
+CALLS_PER_MINUTE: Final = 12_000
+"""Of one key, whatever it calls; reading has no other bound. What writes has narrower ones of its own."""
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -49,6 +51,10 @@ class Authenticated(AuthBase):
         if found is None:
             raise ApiError(401, "Sign in, or send an API key.")
         credential, request.user = found
+        if credential.key_id is not None and (
+            wait := throttle.take(f"api:key:{credential.key_id}", CALLS_PER_MINUTE)
+        ):
+            raise throttle.TooFast(wait)
         if language := profiles.language(request.user):
             translation.activate(language)  # as on the pages: it beats the browser's
         if credential.session_key is not None and request.method not in _SAFE:

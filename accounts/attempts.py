@@ -22,6 +22,7 @@ from django.db.models import Case, F, Value, When
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
+from accounts import refusals
 from accounts.models import Place
 from accounts.places import neighbourhood
 
@@ -74,6 +75,7 @@ def begin(username: str, address: str) -> Attempt:
             counted.append(rows[_EVERYBODY])
         for row in counted:
             if row.closed_until is not None and row.closed_until > now:
+                refusals.count("sign_in")
                 raise Closed(math.ceil((row.closed_until - now).total_seconds()))
         for row in counted:
             _count(row, now)

@@ -62,11 +62,18 @@ class Slowed(Exception):
 def ask(email: str, address: str) -> None:
     """Have a link sent to whoever has this mailbox; raises Slowed. Too many for one mailbox: silently none more."""
     if address and (
-        wait := throttle.take(f"reset:from:{neighbourhood(address)}", PER_ADDRESS_AND_HOUR, 3600)
+        wait := throttle.take(
+            f"reset:from:{neighbourhood(address)}",
+            PER_ADDRESS_AND_HOUR,
+            3600,
+            reason="password_reset",
+        )
     ):
         raise Slowed(wait)
     mailbox = hashlib.sha256(email.casefold().encode("utf-8", "replace")).hexdigest()
-    if not can_mail() or throttle.take(f"reset:to:{mailbox}", PER_MAILBOX_AND_HOUR, 3600):
+    if not can_mail() or throttle.take(
+        f"reset:to:{mailbox}", PER_MAILBOX_AND_HOUR, 3600, reason="password_reset"
+    ):
         return
     with transaction.atomic():
         ResetRequest.objects.create(email=email, language=translation.get_language() or "")

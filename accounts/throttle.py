@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import redis
 
+from accounts import refusals
 from accounts.errors import ApiError
+from accounts.refusals import Reason
 from events import redis_client
 
 if TYPE_CHECKING:
@@ -42,26 +44,34 @@ class TooFast(ApiError):
         super().__init__(429, f"Too fast: try again in {retry_after} s.", retry_after=retry_after)
 
 
-def limit(credential: Credential, name: str, per_minute: int, cost: int = 1) -> None:
+def limit(
+    credential: Credential, name: str, per_minute: int, cost: int = 1, reason: Reason = "calls"
+) -> None:
     """`limit_person` for whoever calls with this credential."""
-    limit_person(credential.user_id, name, per_minute, cost)
+    limit_person(credential.user_id, name, per_minute, cost, reason)
 
 
-def limit_person(user_id: int, name: str, per_minute: int, cost: int = 1) -> None:
+def limit_person(
+    user_id: int, name: str, per_minute: int, cost: int = 1, reason: Reason = "calls"
+) -> None:
     """Count one call that weighs `cost`; raises TooFast beyond `per_minute` a minute.
 
     A person has one bucket for a name, whatever they call with: keys, sessions, forms. A full minute's worth may come
     at once, and what weighs more than that counts as a full minute's worth.
     """
-    wait = take(f"{name}:user:{user_id}", per_minute, cost=cost)
+    wait = take(f"{name}:user:{user_id}", per_minute, cost=cost, reason=reason)
     if wait > 0:
         raise TooFast(wait)
 
 
-def take(bucket: str, most: int, seconds: int = 60, cost: int = 1) -> int:
-    """Whole seconds to wait; 0: taken. `most` fit into the bucket, and as many leak out in `seconds`."""
+def take(bucket: str, most: int, seconds: int = 60, cost: int = 1, reason: Reason = "calls") -> int:
+    """Whole seconds to wait, counted as a refusal; 0: taken. `most` fit into the bucket, and as many leak out in
+    `seconds`."""
     step, room = seconds / most * min(cost, most), float(seconds)
-    return math.ceil(_take(bucket, step, room))
+    wait = math.ceil(_take(bucket, step, room))
+    if wait:
+        refusals.count(reason)
+    return wait
 
 
 def _take(bucket: str, step: float, room: float) -> float:

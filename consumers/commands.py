@@ -14,7 +14,7 @@ from django.contrib.auth.models import User
 from django.db import Error as DatabaseError
 from django.utils import translation
 
-from accounts import audience, profiles, throttle
+from accounts import audience, profiles, refusals, throttle
 from accounts.authenticate import Credential
 from chat import marks, messages
 from chat.errors import InvalidChat, NoSuchRoom, NotPossible
@@ -54,6 +54,7 @@ def after(subscription: Subscription, command: Command) -> None:
 async def _subscribe(subscription: Subscription, command: Command) -> Answer:
     topic = command.fields["topic"]
     if len(subscription.positions) >= MOST_SUBSCRIBED and topic not in subscription.positions:
+        refusals.count("topics")
         return [protocol.refusal(command.ref, "too_many", "This connection has too many topics.")]
     if topic not in await soon(door.readable, subscription.credential, [topic]):
         return _forbidden(command)

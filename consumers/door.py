@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 
 from django.contrib.auth.models import User
 
-from accounts import audience, authenticate
+from accounts import audience, authenticate, refusals
 from accounts.authenticate import Credential
 from consumers import cursor as cursors
 from consumers.cursor import BadCursor, Cursor
@@ -103,6 +103,7 @@ def read_cursor(text: str) -> Cursor | None:
 def _names(values: Mapping[str, list[str]], field: str) -> list[str]:
     names = [name for name in values.get(field, [""])[0].split(",") if name]
     if len(names) > MOST_TOPICS:
+        refusals.count("topics")
         raise BadQuery(f"{field} names {len(names)} topics; at most {MOST_TOPICS} are accepted.")
     return names
 

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from typing import Any, Final
 
+from accounts import refusals
 from consumers import http, outbox, switchboard
 from consumers.http import Receive, Send
 from consumers.outbox import Outbox, TooSlow
@@ -116,6 +117,7 @@ async def _stream(scope: dict[str, Any], receive: Receive, send: Send) -> None:
             if task.exception() and not isinstance(task.exception(), (TooSlow, OSError)):
                 logger.error("A stream failed", exc_info=task.exception())
             if isinstance(task.exception(), TooSlow):
+                refusals.count("slow_reader")
                 logger.info("user %s reads too slowly", request.visitor.credential.user_id)
                 if flow is not None:
                     flow.abort()

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 
 from prometheus_client import Counter, Gauge
 
-from accounts import audience, authenticate, sessions
+from accounts import audience, authenticate, refusals, sessions
 from accounts.authenticate import Credential
 from consumers import farewell
 from consumers.attendance import Attendance
@@ -264,6 +264,7 @@ class Switchboard:
                 await self._has_channel.wait()
         user_id = subscription.credential.user_id
         if self._per_person.get(user_id, 0) >= MOST_CONNECTIONS:
+            refusals.count("connections")
             raise TooManyConnections
         self._per_person[user_id] = self._per_person.get(user_id, 0) + 1
         number = str(next(self._numbers))
@@ -314,7 +315,10 @@ class Switchboard:
         allowance = self._asking.get(credential.user_id)
         if allowance is None:
             allowance = self._asking[credential.user_id] = Allowance(ASKS_PER_SECOND, ASK_WINDOW)
-        return allowance.take()
+        if allowance.take():
+            return True
+        refusals.count("calls")
+        return False
 
     def recent(self, name: str, position: int) -> list[LoggedEvent]:
         line = self._lines.get(name)

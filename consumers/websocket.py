@@ -11,6 +11,7 @@ from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import Error as DatabaseError
 
+from accounts import refusals
 from accounts.authenticate import InvalidKey
 from consumers import commands, door, farewell, outbox, protocol, switchboard
 from consumers.attendance import Places
@@ -104,9 +105,11 @@ class SignedInSocket(AsyncWebsocketConsumer):
         if self._closed:
             return
         if not self._frames.take():
+            refusals.count("frame_rate")
             raise Refused(Close.TOO_FAST)
         size = len(data) if data is not None else len((text or "").encode())
         if size > protocol.MAX_FRAME:
+            refusals.count("frame_size")
             raise Refused(Close.TOO_LARGE)
         await self.take(text)
 
@@ -225,6 +228,7 @@ class HubSocket(SignedInSocket):
             command = protocol.parse(text)
         except BadFrame as error:
             if self._strikes.strike():
+                refusals.count("bad_frames")
                 raise Refused(Close.BAD_FRAMES) from None
             self._say(protocol.refusal(error.ref, "bad_frame", str(error)))
             return
@@ -235,6 +239,7 @@ class HubSocket(SignedInSocket):
     def _say(self, answer: Item | str) -> None:
         """An answer must reach who asked; who asks on and on without reading any leaves."""
         if not self._outbox.push(answer):
+            refusals.count("slow_reader")
             raise Refused(Close.TOO_SLOW)
 
     # --- what the subscription calls --------------------------------------------------------------------------
@@ -267,6 +272,7 @@ class HubSocket(SignedInSocket):
                 self._outbox.written()
             await self.leave(self._leaving or Close.NORMAL)
         except TooSlow:
+            refusals.count("slow_reader")
             logger.info("user %s reads too slowly", self.scope["user"].pk)
             await self.leave(Close.TOO_SLOW)
         except OSError as error:  # the client is gone; its disconnect ends the rest

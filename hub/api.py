@@ -31,6 +31,7 @@ import chat.api
 import notifications.api
 import tasks.api
 import web.api
+from accounts import refusals
 from accounts.api_body import json_object
 from accounts.errors import CODES, ApiError
 from events.errors import EventTooLarge, InvalidEvent
@@ -112,6 +113,7 @@ def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
 
 @api.exception_handler(RequestDataTooBig)
 def _too_much_text(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
+    refusals.count("body")
     return answer(413, "The form's texts are too large; nothing was changed.")
 
 
@@ -124,6 +126,7 @@ def _unreadable_form(request: HttpRequest, error: Exception) -> HttpResponse:
 
 @api.exception_handler(EventTooLarge)
 def _too_large(request: HttpRequest, error: EventTooLarge) -> HttpResponse:
+    refusals.count("publish_size")
     return answer(413, str(error))
 
 
@@ -172,6 +175,7 @@ def guarded(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponse
     def guard(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         limit = bodies.limit(request.method, request.path, request.content_type, BODY_LIMIT)
         if _is_too_large(request, limit):
+            refusals.count("body")
             return answer(413, f"The body is larger than {limit} bytes.")
         try:
             response = view(request, *args, **kwargs)

@@ -41,7 +41,7 @@ from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
 from hub.asgi import application  # sets Django up, which what follows needs
-from accounts import authenticate
+from accounts import authenticate, refusals
 from consumers import database, switchboard
 from consumers.outbox import EXTENSION, Flow
 from consumers.protocol import MAX_FRAME, Close
@@ -96,10 +96,15 @@ class HubWebSocket(WebSocketProtocol):  # type: ignore[misc]
             super().onMessage(payload, isBinary)
             return
         self.muted = True
+        refusals.count("frame_rate")
         self.serverClose(int(Close.TOO_FAST))
         self.application_queue.put_nowait(
             {"type": "websocket.disconnect", "code": int(Close.TOO_FAST)}
         )
+
+    def _max_message_size_exceeded(self, *args: Any) -> None:
+        refusals.count("frame_size")
+        super()._max_message_size_exceeded(*args)
 
     def flow(self) -> Flow:
         flow = TransportFlow(self.transport)
@@ -161,6 +166,10 @@ class HubRequest(WebRequest):  # type: ignore[misc]
 
     def _refuse(self, why: refusal.Refusal) -> None:
         self.refused = why
+        if isinstance(why, refusal.TooLarge):
+            refusals.count("body")
+        elif isinstance(why, refusal.TooMany):
+            refusals.count("uploads")
         self._under_way.discard(self)
         self.content.close()
         self.content = BytesIO()

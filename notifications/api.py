@@ -132,7 +132,7 @@ def notify_people(request: HttpRequest, letter: NewNotification) -> Status[Any]:
     user, credential = account(request), caller(request)
     may_announce = user.has_perm(PERMISSION)
     if may_announce:
-        throttle.limit(credential, "notifications", ANNOUNCERS_PER_MINUTE)
+        throttle.limit(credential, "notifications", ANNOUNCERS_PER_MINUTE, reason="publish_rate")
     else:
         _limit_named(credential, len(set(letter.to.users)))
     if (letter.to.teams or letter.to.everyone) and not may_announce:
@@ -266,7 +266,13 @@ def _limit_named(credential: Credential, count: int) -> None:
             f"{count} people are named; without the permission to announce at most {NAMED_MOST} may be.",
             fields={"to.users": f"name at most {NAMED_MOST}"},
         )
-    throttle.limit(credential, "notifications", NOTIFICATIONS_PER_MINUTE, cost=max(count, 1))
+    throttle.limit(
+        credential,
+        "notifications",
+        NOTIFICATIONS_PER_MINUTE,
+        cost=max(count, 1),
+        reason="publish_rate",
+    )
 
 
 def _recipients(to: To) -> set[int]:
@@ -304,7 +310,7 @@ def _invalid(error: InvalidContent) -> ApiError:
 
 def _announcer(request: HttpRequest) -> User:
     user = account(request)
-    throttle.limit(caller(request), "announcements", ANNOUNCERS_PER_MINUTE)
+    throttle.limit(caller(request), "announcements", ANNOUNCERS_PER_MINUTE, reason="publish_rate")
     if not user.has_perm(PERMISSION):
         raise forbidden("You may not announce.")
     return user

@@ -14,6 +14,7 @@ from django.template.loader import render_to_string
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 
+from accounts import refusals
 from accounts.throttle import TooFast
 
 RETRY_AFTER: Final = 10  # seconds a client waits when we can't know better
@@ -58,6 +59,7 @@ def too_large(request: HttpRequest, most: int) -> HttpResponse:
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if isinstance(exception, RequestDataTooBig):
+        refusals.count("body")
         return too_large(request, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
     return page(request, 413 if isinstance(exception, _TOO_LARGE) else 400)
 
