@@ -19,6 +19,8 @@ MOST_BYTES: Final = 1024 * 1024
 class Batch:
     """A sink that holds at most `MOST_EVENTS` events, and of whispers the latest of each topic, type and subject."""
 
+    transport = "long poll"
+
     def __init__(self) -> None:
         self.ended: Close | None = None
         self.filled = asyncio.Event()
@@ -29,6 +31,7 @@ class Batch:
         self._revoked: list[Revoked] = []
         self._whispers: dict[tuple[str | None, str, str], Whisper] = {}
         self._bytes = 0
+        self._on_its_way = 0
 
     def push(self, item: Item) -> bool:
         match item:
@@ -52,17 +55,23 @@ class Batch:
         self.filled.set()
         return True
 
-    def drop(self, topic: str | None = None) -> None:
+    def drop(self, topic: str | None = None) -> int:
+        before = len(self._events)
         self._events = [event for event in self._events if topic and event.topic != topic]
         self._whispers = {
             key: whisper for key, whisper in self._whispers.items() if topic and key[0] != topic
         }
+        return before - len(self._events)
+
+    def queued(self) -> int:
+        return len(self._events) + self._on_its_way
 
     def end(self, code: Close) -> None:
         self.ended = code
         self.filled.set()
 
     def encode(self, subscription: Subscription) -> bytes:
+        """The answer. What comes from here on is not in it."""
         parts = {
             "events": _array(self._events),
             "resets": _array(self._resets),
@@ -71,7 +80,13 @@ class Batch:
             "more": "true" if self.more else "false",
             "cursor": orjson.dumps(subscription.cursor()).decode(),
         }
+        self._on_its_way, self._events = len(self._events), []
         return ("{" + ",".join(f'"{name}":{value}' for name, value in parts.items()) + "}").encode()
+
+    def written(self) -> int:
+        """The answer is written. Returns how many events it held."""
+        events, self._on_its_way = self._on_its_way, 0
+        return events
 
 
 def _array(items: list[LoggedEvent] | list[Reset] | list[Whisper]) -> str:

@@ -41,8 +41,12 @@ class EchoSocket(SignedInSocket):
         """Nothing but an echo is said here."""
         return True
 
-    def drop(self, topic: str | None = None) -> None:
+    def drop(self, topic: str | None = None) -> int:
         """Nothing waits."""
+        return 0
+
+    def queued(self) -> int:
+        return 0
 
     def end(self, code: Close) -> None:
         self._leaving = asyncio.create_task(self.leave(code))

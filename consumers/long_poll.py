@@ -29,8 +29,7 @@ async def _long_poll(scope: dict[str, Any], receive: Receive, send: Send) -> Non
     began = time.monotonic()
     connection, subscription, first = await http.subscribe(request, batch)
     try:
-        for item in first:
-            batch.push(item)
+        subscription.say(first)
         await subscription.read_backlog()
         left = request.query.wait - (time.monotonic() - began)
         if not batch.filled.is_set() and left > 0:
@@ -39,6 +38,7 @@ async def _long_poll(scope: dict[str, Any], receive: Receive, send: Send) -> Non
         if batch.ended is not None:
             raise _refusal(batch.ended)
         await http.answer(send, batch.encode(subscription))
+        subscription.delivered(batch.written())
     finally:
         switchboard.of_loop().unregister(connection)
 

@@ -26,6 +26,7 @@ class Outbox:
     def __init__(self, on_room: Callable[[], None]) -> None:
         self._items: deque[Item | str] = deque()
         self._bytes = 0
+        self._on_its_way = 0  # events that were taken and not yet written
         self._filled = asyncio.Event()
         self._on_room = on_room
         self._refused = False
@@ -42,8 +43,9 @@ class Outbox:
         self._filled.set()
         return True
 
-    def drop(self, topic: str | None = None) -> None:
-        """Forget the events and whispers of a topic, or of all, that are not on their way yet."""
+    def drop(self, topic: str | None = None) -> int:
+        """Forget the events and whispers of a topic, or of all, that are not on their way yet. Returns how many events."""
+        before = self.queued()
         kept = [
             item
             for item in self._items
@@ -51,6 +53,11 @@ class Outbox:
         ]
         self._items = deque(kept)
         self._bytes = sum(map(_size, kept))
+        return before - self.queued()
+
+    def queued(self) -> int:
+        """Events that are not written yet."""
+        return self._on_its_way + sum(type(item) is LoggedEvent for item in self._items)
 
     def close(self) -> None:
         """Nothing more comes; the writer ends once it has written what is here."""
@@ -64,7 +71,7 @@ class Outbox:
         """
         await self._filled.wait()
         taken: list[Item | str] = []
-        size = 0
+        size = events = 0
         while self._items:
             item = self._items[0]
             more = _size(item)
@@ -72,16 +79,20 @@ class Outbox:
                 break
             taken.append(self._items.popleft())
             size += more
+            events += type(item) is LoggedEvent
         self._bytes -= size
+        self._on_its_way = events
         if not self._items and not self._closed:
             self._filled.clear()
         return taken
 
-    def written(self) -> None:
-        """The writer's word that what it took is on its way, so there is room again."""
+    def written(self) -> int:
+        """The writer's word that it has written what it took, so there is room again. Returns how many events."""
+        events, self._on_its_way = self._on_its_way, 0
         if self._refused:
             self._refused = False
             self._on_room()
+        return events
 
 
 def _size(item: Item | str) -> int:

@@ -13,10 +13,10 @@ async def _poll(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     request = await http.admit(scope)
     batch = Batch()
     subscription, first = await http.look(request, batch)
-    for item in first:
-        batch.push(item)
+    subscription.say(first)
     await subscription.read_backlog()
     await http.answer(send, batch.encode(subscription))
+    subscription.delivered(batch.written())
 
 
 poll = http.guarded(_poll)

@@ -28,6 +28,8 @@ RETRY: Final = 2000
 class Stream:
     """A sink that writes blocks: the events first, then their cursor as the stream's last event id."""
 
+    transport = "sse"
+
     def __init__(self, send: Send) -> None:
         self._send = send
         self._outbox = Outbox(self._room)
@@ -50,8 +52,11 @@ class Stream:
     def comment(self) -> None:
         self._outbox.push(":\n\n")
 
-    def drop(self, topic: str | None = None) -> None:
-        self._outbox.drop(topic)
+    def drop(self, topic: str | None = None) -> int:
+        return self._outbox.drop(topic)
+
+    def queued(self) -> int:
+        return self._outbox.queued()
 
     def end(self, code: Close) -> None:
         self._outbox.close()
@@ -69,7 +74,9 @@ class Stream:
             await outbox.within_reason(self.say("".join(blocks)))
             if flow is not None:
                 await outbox.within_reason(flow.writable())
-            self._outbox.written()
+            events = self._outbox.written()
+            if self.subscription is not None:
+                self.subscription.delivered(events)
 
     def _note(self, items: list[Item | str]) -> bool:
         """Keep account of what is being written; True when the cursor moved. It never runs ahead of the events."""

@@ -19,6 +19,7 @@ from consumers import cursor as cursors
 from consumers import farewell
 from consumers.cursor import Cursor
 from consumers.database import in_database, soon
+from consumers.ledger import Reason
 from consumers.protocol import Close, Item, Reset, Revoked, Whisper
 from events import epoch as epochs
 from events import log
@@ -40,11 +41,17 @@ _RETRY: Final = 1.0
 class Sink(Protocol):
     """Where a transport takes what its client gets."""
 
+    transport: str
+
     def push(self, item: Item) -> bool:
         """Take it, or say False when there is no room: `Subscription.room` is called when there is again."""
 
-    def drop(self, topic: str | None = None) -> None:
-        """Forget the events and whispers of a topic, or of all, that the client has not been sent."""
+    def drop(self, topic: str | None = None) -> int:
+        """Forget the events and whispers of a topic, or of all, that the client has not been sent. Returns how many
+        events."""
+
+    def queued(self) -> int:
+        """Events that were pushed and are not written yet."""
 
     def end(self, code: Close) -> None:
         """The client must go, for this reason."""
@@ -69,9 +76,21 @@ class Subscription:
         self._foreign: dict[str, int] = {}
         """Positions the cursor knew of topics that were not asked for."""
         self._joined: set[str] = set()
+        self._read: set[str] = set()
+        """The topics of which every event is owed from its position on."""
+        self._is_live = True
         self._behind: dict[str, None] = {}
         self._catching_up: asyncio.Task[None] | None = None
         self._closed = False
+
+    @property
+    def transport(self) -> str:
+        return self._sink.transport
+
+    @property
+    def waits_for_room(self) -> bool:
+        """The client has not taken what it was given, and nothing more is fed to it."""
+        return bool(self._behind) and self._catching_up is not None and self._catching_up.done()
 
     @property
     def topics(self) -> list[str]:
@@ -103,6 +122,7 @@ class Subscription:
         read.
         """
         wanted = list(dict.fromkeys(names))
+        self._is_live = live
         if live:
             await self._join(wanted)
         found = await soon(_standing, wanted)
@@ -115,6 +135,23 @@ class Subscription:
             for name in wanted
             if (reset := self._place(name, found[1][name], _said(at, name)))
         ]
+
+    def say(self, items: Iterable[Item]) -> None:
+        """Tell what is not part of any reading: resets, and the last words of topics that have ended."""
+        for item in items:
+            told = self._sink.push(item)
+            self._board.ledger.owed += told and self._is_live and isinstance(item, LoggedEvent)
+
+    def delivered(self, events: int) -> None:
+        """So many were written. A single look is owed what its answer holds."""
+        self._board.ledger.delivered += events
+        if not self._is_live:
+            self._board.ledger.owed += events
+
+    def pending(self) -> tuple[int, int]:
+        """Events owed that are not written yet, and events had before their line heard of them."""
+        late = [self._board.known(name) - self.positions[name] for name in self._read]
+        return self._sink.queued() + sum(n for n in late if n > 0), -sum(n for n in late if n < 0)
 
     def start(self) -> None:
         """Feed the sink with what `open` or `add` has placed."""
@@ -143,8 +180,9 @@ class Subscription:
         reset = self._place(name, found[1][name], said)
         return self.positions[name], reset
 
-    def remove(self, name: str, *, at_once: bool = False) -> None:
+    def remove(self, name: str, *, at_once: bool = False, reason: Reason = "left") -> None:
         """Hear no more of a topic; whoever is in the room stays there for a moment, unless it is `at_once`."""
+        self._stop_reading(name, reason)
         self.positions.pop(name, None)
         self._behind.pop(name, None)
         self._joined.discard(name)
@@ -156,8 +194,12 @@ class Subscription:
         """The topic has ended with this event, which is the last that the client gets of it."""
         name = event.topic
         said = farewell.words(event, self.positions[name])
-        self.remove(name, at_once=True)
+        if said:
+            self._board.ledger.drop("ended", event.offset - 1 - self.positions[name])
+            self.positions[name] = event.offset
+        self.remove(name, at_once=True, reason="ended")
         if not all(self._sink.push(item) for item in said):
+            self._board.ledger.drop("ended", 1)
             self._sink.end(Close.RESTARTING)  # no room: it is told when it comes back
         elif name == self.own:
             self._sink.end(Close.ROOM_DELETED)
@@ -166,8 +208,8 @@ class Subscription:
 
     def revoke(self, name: str) -> None:
         """The person may not read this topic any more: nothing of it follows."""
-        self.remove(name, at_once=True)
-        self._sink.drop(name)
+        self.remove(name, at_once=True, reason="revoked")
+        self._board.ledger.drop("revoked", self._sink.drop(name))
         if self.implied is not None:
             self.implied -= {name}  # who gets it back later is told to come again
         if name == self.own:
@@ -177,10 +219,12 @@ class Subscription:
 
     def end(self, code: Close) -> None:
         if code in {Close.NOT_SIGNED_IN, Close.FORBIDDEN}:
-            self._sink.drop()
+            self.stop_reading("revoked")
+            self._board.ledger.drop("revoked", self._sink.drop())
         self._sink.end(code)
 
     def close(self) -> None:
+        self.stop_reading("closed")
         self._closed = True
         self._behind.clear()
         if self._catching_up is not None:
@@ -208,11 +252,11 @@ class Subscription:
         """The log has a new identity: no position counts any more."""
         self.epoch = epoch
         self._foreign.clear()
-        self._sink.drop()
+        self._board.ledger.drop("reset", self._sink.drop())
         for name in self.topics:
             head = heads[name].head
-            self.positions[name] = head
-            self._sink.push(Reset(name, head, "epoch"))
+            self._read_from(name, head)
+            self._sink.push(self._reset(name, head, "epoch"))
 
     def look_again(self) -> None:
         """Compare every position with its line once more."""
@@ -223,6 +267,36 @@ class Subscription:
         """The sink has room again."""
         self._hurry()
 
+    # --- what is owed -----------------------------------------------------------------------------------------
+
+    def stop_reading(self, reason: Reason) -> None:
+        """What is not delivered yet of any topic is owed no more, but for what the sink has."""
+        for name in list(self._read):
+            self._stop_reading(name, reason)
+
+    def read_on(self) -> None:
+        """What follows the positions is owed."""
+        for name, position in self.positions.items():
+            self._read_from(name, position)
+
+    def _read_from(self, name: str, position: int) -> None:
+        self._stop_reading(name, "left")
+        self.positions[name] = position
+        if not self._closed:
+            self._read.add(name)
+            if self._is_live:
+                self._board.owe(name, position)
+
+    def _stop_reading(self, name: str, reason: Reason) -> None:
+        if name in self._read:
+            self._read.discard(name)
+            if self._is_live:
+                self._board.owe_no_more(name, self.positions[name], reason)
+
+    def _reset(self, name: str, head: int, why: str) -> Reset:
+        self._board.ledger.resets[why] += 1
+        return Reset(name, head, why)
+
     async def _join(self, names: list[str]) -> None:
         self._joined.update(names)  # before, so that whatever fails from here on is left again
         await self._board.join(self, names)
@@ -230,21 +304,18 @@ class Subscription:
     # --- catching up ------------------------------------------------------------------------------------------
 
     def _place(self, name: str, reach: Reach, said: tuple[str, int | None] | None) -> Reset | None:
-        self.positions[name] = self._heads[name] = reach.head
+        self._heads[name] = reach.head
         self._behind[name] = None
-        if said is None:
-            return None
-        epoch, offset = said
+        epoch, offset = said or (self.epoch, None)
+        why = None
         if epoch != self.epoch:
-            return Reset(name, reach.head, "epoch")
-        if offset is None:
-            return None
-        if offset > reach.head:
-            return Reset(name, reach.head, "ahead")
-        if offset < reach.floor:
-            return Reset(name, reach.head, "expired")
-        self.positions[name] = offset
-        return None
+            why = "epoch"
+        elif offset is not None and offset > reach.head:
+            why = "ahead"
+        elif offset is not None and offset < reach.floor:
+            why = "expired"
+        self._read_from(name, reach.head if why or offset is None else offset)
+        return self._reset(name, reach.head, why) if why else None
 
     def _hurry(self) -> None:
         if (
@@ -288,19 +359,20 @@ class Subscription:
         found = self._board.recent(name, position)
         if not found:
             found = await in_database(log.after, name, position, PAGE)
-        if self.positions.get(name) != position:
-            return True  # removed or placed anew meanwhile
+        if not self._stands(name, position):
+            return True  # removed, placed anew or over meanwhile
         if not found or found[0].offset != position + 1:
             head = (await in_database(log.reach, [name]))[name].head
-            if self.positions.get(name) != position:
+            if not self._stands(name, position):
                 return True
             if head <= position:
                 await asyncio.sleep(
                     _RETRY
                 )  # the log went back in time; the pulse says what follows
                 return True
+            self._board.ledger.drop("reset", head - position)
             self.positions[name] = head
-            self._sink.push(Reset(name, head, "expired"))
+            self._sink.push(self._reset(name, head, "expired"))
             return True
         for event in found:
             if event.offset != self.positions[name] + 1:
@@ -309,6 +381,9 @@ class Subscription:
                 return False
             self.positions[name] = event.offset
         return True
+
+    def _stands(self, name: str, position: int) -> bool:
+        return name in self._read and self.positions[name] == position
 
 
 def _said(at: Cursor | None, name: str) -> tuple[str, int | None] | None:

@@ -13,18 +13,17 @@ import itertools
 import logging
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 from weakref import WeakKeyDictionary
-
-from prometheus_client import Counter, Gauge
 
 from accounts import audience, authenticate, refusals, sessions
 from accounts.authenticate import Credential
 from consumers import farewell
 from consumers.attendance import Attendance
 from consumers.database import aside, in_database
+from consumers.ledger import Figures, Ledger, Reason
 from consumers.limits import Allowance
 from consumers.protocol import Close, Whisper
 from consumers.subscription import Subscription
@@ -60,9 +59,6 @@ TURN: Final = 200
 """Messages or clients dealt with before the loop gets a turn: pings and handshakes must not wait for all."""
 MOST_CONNECTIONS: Final = 500  # of one person, in one process
 
-GAPS: Final = Counter("hub_gaps_total", "Times the log was read because the layer left a gap")
-CLIENTS: Final = Gauge("hub_clients", "Connected clients of this process")
-
 
 Reading = tuple[Subscription, str]
 """A client and a topic that it reads."""
@@ -79,6 +75,8 @@ class Line:
         self.name = name
         self.known = -1  # until the head was read for the first time
         self.readers: dict[Subscription, None] = {}
+        self.owed_to = 0
+        """Readers that are owed what comes: those with a position."""
         self.joined = asyncio.Event()
         self.idle_since = 0.0
         self._board = board
@@ -101,7 +99,7 @@ class Line:
         """The log reaches this far. The first word of it is where this line starts."""
         self._head = max(self._head, head)
         if self.known < 0:
-            self.known = head
+            self._know(head)
             self._advance([])
         elif head > self.known:
             self._close_gap(NEIGHBOUR)
@@ -114,7 +112,7 @@ class Line:
 
     def restart(self, head: int) -> None:
         """A new epoch: what was known counts no more. -1: the head is not read yet."""
-        self.known = head
+        self._know(head)
         self._head = max(head, 0)
         self._drop_early()
         self.forget()
@@ -123,6 +121,10 @@ class Line:
         """What was kept may not be shown any more: the log says what is left of it."""
         self._recent.clear()
         self._recent_bytes = 0
+
+    def _know(self, offset: int) -> None:
+        self._board.ledger.owed += self.owed_to * (offset - self.known)
+        self.known = offset
 
     def _keep_early(self, event: LoggedEvent) -> None:
         size = len(event.raw)
@@ -135,11 +137,11 @@ class Line:
         self._early_bytes = 0
 
     def _advance(self, events: list[LoggedEvent]) -> None:
-        if events:
-            self.known = events[-1].offset
-        while (following := self._early.get(self.known + 1)) is not None:
+        known = events[-1].offset if events else self.known
+        while (following := self._early.get(known + 1)) is not None:
             events.append(following)
-            self.known = following.offset
+            known = following.offset
+        self._know(known)
         for old in [offset for offset in self._early if offset <= self.known]:
             self._early_bytes -= len(self._early.pop(old).raw)
         if events:
@@ -163,7 +165,7 @@ class Line:
         """Single-flight: read the log from `known` until nothing early is left and the head is reached."""
         await asyncio.sleep(after)
         while 0 <= self.known < max([self._head, *self._early]):
-            GAPS.inc()
+            self._board.ledger.gaps += 1
             try:
                 found = await in_database(log.after, self.name, self.known, PAGE)
             except Exception:
@@ -174,7 +176,7 @@ class Line:
                 await self._skip_what_is_gone()
                 return
             # Retention may have cut in between: readers see the jump and say reset.
-            self.known = max(self.known, found[0].offset - 1)
+            self._know(max(self.known, found[0].offset - 1))
             self._advance(found)
             await asyncio.sleep(0)
 
@@ -184,7 +186,7 @@ class Line:
         self._drop_early()
         self._head = reach.head
         if reach.head > self.known:
-            self.known = reach.head
+            self._know(reach.head)
             for reader in list(self.readers):
                 reader.look_again()
 
@@ -192,6 +194,7 @@ class Line:
 class Switchboard:
     def __init__(self) -> None:
         self.channel = ""
+        self.ledger = Ledger()
         self.attendance = Attendance()
         self._lines: dict[str, Line] = {}
         self._subscriptions: dict[str, Subscription] = {}
@@ -269,19 +272,18 @@ class Switchboard:
         self._per_person[user_id] = self._per_person.get(user_id, 0) + 1
         number = str(next(self._numbers))
         self._subscriptions[number] = subscription
-        CLIENTS.set(len(self._subscriptions))
         return f"{self.channel}~{number}"
 
     def unregister(self, connection: str) -> None:
         gone = self._subscriptions.pop(connection.rpartition("~")[2], None)
         if gone is None:
             return
-        CLIENTS.set(len(self._subscriptions))
         user_id = gone.credential.user_id
         self._per_person[user_id] -= 1
         if not self._per_person[user_id]:
             del self._per_person[user_id]
         gone.close()
+        self.ledger.drop("closed", gone.pending()[0])
 
     async def join(self, subscription: Subscription, names: Iterable[str]) -> None:
         """Become a reader of these topics and wait, not for ever, until their groups are joined."""
@@ -309,6 +311,44 @@ class Switchboard:
             line.readers.pop(subscription, None)
             if not line.readers:
                 line.idle_since = time.monotonic()
+
+    def owe(self, name: str, position: int) -> None:
+        """From here on a reader of this topic is owed what follows its position."""
+        line = self._lines[name]
+        line.owed_to += 1
+        self.ledger.owed += line.known - position
+
+    def owe_no_more(self, name: str, position: int, reason: Reason) -> None:
+        line = self._lines[name]
+        line.owed_to -= 1
+        if (
+            position > line.known
+        ):  # it had these from the log, and the line will not count them any more
+            self.ledger.owed += position - line.known
+        self.ledger.drop(reason, max(0, line.known - position))
+
+    def figures(self) -> Figures:
+        pending = ahead = 0
+        for subscription in self._subscriptions.values():
+            owed, early = subscription.pending()
+            pending += owed
+            ahead += early
+        ledger = self.ledger
+        return Figures(
+            connections=Counter(one.transport for one in self._subscriptions.values()),
+            owed=ledger.owed + ahead,
+            delivered=ledger.delivered,
+            dropped=dict(ledger.dropped),
+            pending=pending,
+            slow_now=sum(one.waits_for_room for one in self._subscriptions.values()),
+            gaps=ledger.gaps,
+            resets=dict(ledger.resets),
+            buckets=tuple(ledger.buckets),
+            seconds=ledger.seconds,
+        )
+
+    async def afigures(self) -> Figures:
+        return self.figures()
 
     def may_ask(self, credential: Credential) -> bool:
         """Whether this person may make one more request by HTTP now."""
@@ -346,6 +386,8 @@ class Switchboard:
         if line is self._access:
             self._forget_redacted(events)
             asyncio.create_task(self._recheck_named(events))  # noqa: RUF006 - ends by itself, failures are logged
+        elif line.readers:
+            self.ledger.hand_over(events)
         for reader in list(line.readers):
             for event in events:
                 reader.hand(event)
@@ -470,15 +512,19 @@ class Switchboard:
     def _turn_to(self, epoch: str, reached: dict[str, Reach]) -> None:
         logger.warning("The log has a new epoch; every client starts anew")
         self._epoch = epoch
+        for subscription in self._subscriptions.values():
+            subscription.stop_reading("reset")
         for name, line in self._lines.items():
             line.restart(reached[name].head if name in reached else -1)
         for subscription in list(self._subscriptions.values()):
             if subscription.epoch == epoch:
-                subscription.look_again()  # it came before its lines knew
+                subscription.read_on()  # it came before its lines knew
+                subscription.look_again()
             elif reached.keys() >= set(subscription.topics):
                 subscription.renew(epoch, reached)
             else:  # it joined something while the pulse was reading
                 subscription.end(Close.RESTARTING)
+                subscription.close()
 
     def _send_back_late_comers(self) -> None:
         """Who looked into the log just before its epoch changed, and was let in just after, has heard of no reset."""
@@ -629,6 +675,17 @@ def _ask(
     credentials: set[Credential], pairs: set[tuple[int, str]]
 ) -> tuple[set[Credential], set[tuple[int, str]]]:
     return authenticate.still_valid(credentials), audience.allowed(pairs)
+
+
+def figures_of_process(patience: float = 1.0) -> list[Figures]:
+    """From any thread but a loop's: of each loop with a switchboard, one moment. One that is busy for longer is left out."""
+    found = []
+    for loop, board in list(_boards.items()):
+        if loop.is_running():
+            asked = asyncio.run_coroutine_threadsafe(board.afigures(), loop)
+            with contextlib.suppress(TimeoutError):
+                found.append(asked.result(patience))
+    return found
 
 
 _boards: WeakKeyDictionary[asyncio.AbstractEventLoop, Switchboard] = WeakKeyDictionary()

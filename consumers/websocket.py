@@ -51,6 +51,7 @@ class SignedInSocket(AsyncWebsocketConsumer):
     """
 
     channel_layer_alias: ClassVar[Any] = None
+    transport = "websocket"
     scope: Any
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -202,8 +203,7 @@ class HubSocket(SignedInSocket):
                 offsets=subscription.positions,
             )
         )
-        for item in [*parting, *resets]:
-            self._outbox.push(item)
+        subscription.say([*parting, *resets])
         subscription.start()
         self._writer = asyncio.create_task(self._write())
         self._beat = asyncio.create_task(self._heartbeat())
@@ -247,8 +247,11 @@ class HubSocket(SignedInSocket):
     def push(self, item: Item) -> bool:
         return self._outbox.push(item)
 
-    def drop(self, topic: str | None = None) -> None:
-        self._outbox.drop(topic)
+    def drop(self, topic: str | None = None) -> int:
+        return self._outbox.drop(topic)
+
+    def queued(self) -> int:
+        return self._outbox.queued()
 
     def end(self, code: Close) -> None:
         """Say what is still in the outbox, then go."""
@@ -269,7 +272,9 @@ class HubSocket(SignedInSocket):
                     await outbox.within_reason(self.send(text_data=text))
                     if flow is not None:
                         await outbox.within_reason(flow.writable())
-                self._outbox.written()
+                events = self._outbox.written()
+                if self.subscription is not None:
+                    self.subscription.delivered(events)
             await self.leave(self._leaving or Close.NORMAL)
         except TooSlow:
             refusals.count("slow_reader")

@@ -20,9 +20,10 @@ import redis
 from django.db import Error as DatabaseTrouble
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, generate_latest
 
 from accounts import authenticate
+from consumers import metrics
 from events import redis_client
 from hub import sign_of_life
 
@@ -36,6 +37,7 @@ FRESH: Final = 0.5
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 _lookups = ThreadPoolExecutor(2, thread_name_prefix="health-key")
+REGISTRY.register(metrics.Readers())
 _ready = Gauge("hub_ready", "1 when this part answers", ["part"])
 
 

@@ -53,6 +53,8 @@ class Log:
 
 
 class Client:
+    transport = "list"
+
     def __init__(self) -> None:
         self.items: list[Item] = []
         self.room = 10**9
@@ -66,8 +68,11 @@ class Client:
         self.items.append(item)
         return True
 
-    def drop(self, topic: str | None = None) -> None:
-        pass
+    def drop(self, topic: str | None = None) -> int:
+        return 0
+
+    def queued(self) -> int:
+        return len(self.offsets)
 
     def end(self, code: Close) -> None:
         self.ended = code
@@ -115,12 +120,14 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
 async def board(log: Log) -> AsyncIterator[Switchboard]:
     made = Switchboard()
     yield made
+    assert made.figures().balance == 0
     await made.stop()
 
 
 async def connected(board: Switchboard, at: Any = None) -> tuple[Subscription, Client]:
     client = Client()
     subscription = Subscription(board, ALICE, client)
+    await board.register(subscription)
     for reset in await subscription.open([TOPIC], at):
         client.push(reset)
     subscription.start()
@@ -252,7 +259,7 @@ async def test_a_log_that_went_back_in_time_does_not_flood(board, log):
         tell(board, log.add())
     await settled(client, [1, 2, 3, 4, 5])
     del log.events[3:]
-    board._lines[TOPIC].known = 7
+    board._lines[TOPIC]._know(7)
     subscription = next(iter(board._lines[TOPIC].readers))
     subscription.look_again()
     await asyncio.sleep(0.2)
@@ -277,10 +284,9 @@ async def test_who_looked_into_the_log_before_its_epoch_changed_and_came_after_i
     async def look(work: Any, epoch: str, known: Any) -> Any:
         return log.epoch, log.reach(list(known))
 
-    late, client = await connected(board)
-    board._subscriptions["1"] = late
-    _, other = await connected(board)
-    log.epoch = board._epoch = "e2"  # the others were told; `late` had read the log before
+    _, client = await connected(board)
+    told, other = await connected(board)
+    log.epoch = board._epoch = told.epoch = "e2"  # who came first had read the log before
     monkeypatch.setattr(switchboard, "aside", look)
     pulse = asyncio.create_task(board._pulse())
     await until(lambda: client.ended is Close.RESTARTING)

@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -88,6 +89,33 @@ class RedisServer(Child):
         return code
 
 
+@dataclass(frozen=True)
+class Account:
+    """What one server's readers are owed and what became of it, at one moment."""
+
+    owed: int
+    delivered: int
+    dropped: Mapping[str, int]
+    pending: int
+
+    @property
+    def balance(self) -> int:
+        return self.owed - self.delivered - sum(self.dropped.values()) - self.pending
+
+
+@dataclass
+class Accounts:
+    looks: int = 0
+    most_pending: int = 0
+    wrong: list[Account] = field(default_factory=list)
+
+    def look(self, account: Account) -> None:
+        self.looks += 1
+        self.most_pending = max(self.most_pending, account.pending)
+        if account.balance:
+            self.wrong.append(account)
+
+
 @dataclass
 class Rig:
     home: Path
@@ -139,6 +167,40 @@ class Rig:
         text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
         pairs = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, value in pairs}
+
+    def account(self, server: int = 0) -> Account:
+        found = self.metrics(server)
+        name = "hub_deliveries_dropped_total"
+        dropped = {
+            label.split('"')[1]: int(n) for label, n in found.items() if label.startswith(name)
+        }
+        return Account(
+            int(found["hub_deliveries_owed_total"]),
+            int(found["hub_deliveries_done_total"]),
+            dropped,
+            int(found["hub_deliveries_pending"]),
+        )
+
+    @contextlib.contextmanager
+    def accounts_watched(self, every: float = 0.2) -> Iterator[Accounts]:
+        """Meanwhile every server is asked again and again what it owes, whatever else happens to it; at the end nothing
+        may have been wrong at any moment."""
+        seen, over = Accounts(), threading.Event()
+
+        def watch() -> None:
+            while not over.wait(every):
+                for number in range(len(self.servers)):
+                    with contextlib.suppress(httpx.TransportError, KeyError):  # dead, or too busy
+                        seen.look(self.account(number))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            yield seen
+        finally:
+            over.set()
+            watcher.join()
+        assert not seen.wrong, seen.wrong[:3]
 
     def resident(self, server: int = 0) -> int:
         """Bytes of memory that the server process holds (Linux)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import threading
 import time
@@ -53,9 +54,12 @@ async def test_without_a_fault_everybody_has_everything_in_time(
             lines = [line for some in await asyncio.gather(personal, group) for line in some]
             await load.level(HEAL)
             verdict = await verdict_of(load, recorder, lines, timed=["websocket", "sse", "long"])
+            account = await asyncio.to_thread(hub.account)
     report(n=verdict.applied, worst=str(verdict))
     assert verdict.clean, verdict
     assert verdict.resets == 0
+    received = sum(line["what"] == "wire" for line in recorder.lines())
+    assert (account.delivered, account.balance) == (received, 0)
     if in_full:  # a tenth runs beside whatever else a machine has to do
         assert verdict.latency(0.5) <= 0.1, verdict
         assert verdict.latency(0.99) <= 1.0, verdict
@@ -75,7 +79,9 @@ async def under_load(
     in a thread of its own; its event says that the last one is published. Returns the verdict and how many seconds
     after the last fault's end everybody was level."""
     written = threading.Event()
-    with rig(planted=planted, **options) as hub:
+    with rig(planted=planted, **options) as hub, contextlib.ExitStack() as watch:
+        if not planted:
+            watch.enter_context(hub.accounts_watched())
         async with Load(hub.url, recorder, share(part)) as load:
             hurting = asyncio.create_task(asyncio.to_thread(hurt, hub, written))
             personal = published(hub, "stream", topics=load.own_topics, n=n // 2, rate=rate / 2)

@@ -51,13 +51,16 @@ def say(what: str, marks: Iterable[str], **more: Any) -> None:
     print(json.dumps({**line, **more}), flush=True)
 
 
-def stream(topics: Sequence[str], n: int, rate: float, mark: str = "", pause: str = "") -> None:
+def stream(
+    topics: Sequence[str], n: int, rate: float, mark: str = "", pause: str = "", size: int = 0
+) -> None:
     """`n` events, one transaction each, round robin over the topics, `rate` a second (0: as fast as it goes).
 
-    `pause`: 50 ms `before_commit`, or `before_send`: between the commit and the layer.
+    `pause`: 50 ms `before_commit`, or `before_send`: between the commit and the layer. `size`: characters of ballast.
     """
     PAUSES[pause]()
     began = time.monotonic()
+    ballast = {"ballast": "x" * size} if size else {}
     for number in range(n):
         if rate:
             time.sleep(max(0.0, began + number / rate - time.monotonic()))
@@ -65,7 +68,7 @@ def stream(topics: Sequence[str], n: int, rate: float, mark: str = "", pause: st
         say("invoke", [one])
         try:
             with transaction.atomic():
-                events.publish(topics[number % len(topics)], TYPE, {"mark": one})
+                events.publish(topics[number % len(topics)], TYPE, {"mark": one, **ballast})
                 before_commit()
         except Exception as error:  # noqa: BLE001 - what fails is a result here
             say("fail", [one], error=repr(error))
