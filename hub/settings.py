@@ -9,8 +9,10 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
-from hub import env
+from hub import env, floors
 from hub.local import redis as local_redis
+
+floors.require()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
