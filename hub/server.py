@@ -35,6 +35,7 @@ from django.http import parse_cookie
 from daphne.server import Server as DaphneServer  # first: it installs Twisted's reactor
 from daphne.http_protocol import WebRequest
 from daphne.ws_protocol import WebSocketProtocol
+from autobahn.websocket.types import ConnectionDeny
 from twisted.internet import defer, interfaces
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.web.http import HTTPChannel
@@ -88,6 +89,13 @@ class HubWebSocket(WebSocketProtocol):  # type: ignore[misc]
     muted: bool = False
     queued = 0  # bytes since the application last had taken all
 
+    def onConnect(self, request: Any) -> Any:
+        """Daphne reads these as ASCII, and fails with a 500 where they are not."""
+        texts = [request.path, *request.headers, request.headers.get("sec-websocket-protocol", "")]
+        if not all(map(str.isascii, texts)):
+            raise ConnectionDeny(400, "Only ASCII is understood here.")  # type: ignore[no-untyped-call]
+        return super().onConnect(request)
+
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """Daphne queues what a client says without bound; here whoever talks faster than we listen must go."""
         waiting = self.application_queue.qsize()
@@ -97,6 +105,8 @@ class HubWebSocket(WebSocketProtocol):  # type: ignore[misc]
             return
         self.muted = True
         refusals.count("frame_rate")
+        while not self.application_queue.empty():
+            self.application_queue.get_nowait()  # nobody waits for an answer any more
         self.serverClose(int(Close.TOO_FAST))
         self.application_queue.put_nowait(
             {"type": "websocket.disconnect", "code": int(Close.TOO_FAST)}
@@ -111,6 +121,12 @@ class HubWebSocket(WebSocketProtocol):  # type: ignore[misc]
         self.transport.unregisterProducer()  # the HTTP channel that the socket grew out of
         self.transport.registerProducer(flow, True)
         return flow
+
+    def serverSend(self, content: Any, binary: bool = False) -> None:
+        """Who is on the way out already, for a frame over the limit or the like, gets nothing more; their disconnect
+        tells the application."""
+        if self.state in {self.STATE_CONNECTING, self.STATE_OPEN}:
+            super().serverSend(content, binary)
 
     def serverClose(self, code: int | None = None) -> None:
         if code == Close.FAULT:
@@ -204,6 +220,8 @@ class HubRequest(WebRequest):  # type: ignore[misc]
         return refusal.NobodyKnown()
 
     def process(self) -> Any:
+        # Daphne believes it, whoever sends it, and moves every address of the answer below it.
+        self.requestHeaders.removeHeader(b"daphne-root-path")
         if self.refused is None:
             if self.received and self._header(b"content-length") is None:
                 # It came in chunks; Django reads no form of which it is not told how long it is.

@@ -82,6 +82,28 @@ def test_an_address_far_too_long_is_answered():
             assert answer.status_code == 400
 
 
+def test_a_handshake_in_other_letters_than_ascii_is_refused():
+    wrong = [b"Sec-WebSocket-Protocol: \xff", b"X-\xff: y"]
+    with live_server("daphne") as server:
+        host, port = server.host.split(":")
+        for line in wrong:
+            with socket.create_connection((host, int(port)), timeout=15) as client:
+                client.sendall(
+                    b"GET /ws/ HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+                    b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                    b"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n" + line + b"\r\n\r\n"
+                )
+                assert client.recv(1000).startswith(b"HTTP/1.1 400 ")
+        assert "Traceback" not in server.said()
+
+
+def test_nobody_moves_the_addresses_of_the_answer():
+    with live_server("daphne") as server:
+        answer = httpx.get(f"{server.url}/inbox/", headers={"Daphne-Root-Path": "/elsewhere"})
+        assert answer.status_code == 302
+        assert "elsewhere" not in answer.headers["Location"]
+
+
 def test_who_leaves_a_stream_at_once_leaves_no_fault_behind():
     with live_server("daphne") as server:
         key = make_key(newcomer(), "test")[1]
@@ -267,6 +289,7 @@ def test_few_large_bodies_are_under_way_at_once():
         send: dict[str, Any] = {"headers": {**headers, "Content-Type": MULTIPART}, "timeout": 30}
         answer = httpx.post(f"{server.url}/api/v1/jobs", content=form(3 * MB), **send)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        assert 'hub_refusals_total{reason="uploads"} 1.0' in httpx.get(f"{server.url}/metrics").text
         assert answer.json()["error"]["code"] == "unavailable"
         small = httpx.post(f"{server.url}/api/v1/jobs", content=form(MB), **send)
         assert small.status_code == 404

@@ -1,0 +1,296 @@
+"""E80, E83, E84: who does not read, who shouts, who sends more than there is room for. Nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import pytest
+import websockets
+
+from consumers import outbox
+from consumers.database import in_database
+from events import log
+from tests.faults.checker import check
+from tests.faults.conftest import Report
+from tests.faults.load import EVERYBODY, Load
+from tests.faults.recorder import Recorder
+from tests.faults.rig import Rig, rig
+from tests.faults.test_delivery import published
+from tests.faults.test_fuzz import PATIENCE, a_key, beside, frame, upgrade
+
+MB: Final = 2**20
+RATE: Final = 100
+SIZE: Final = 2048
+SLOW: Final = 50
+HEALTHY: Final = 200
+
+pytestmark = [pytest.mark.usefixtures("live_db"), pytest.mark.timeout(1800)]
+
+
+# --- E80: slow readers ----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Sleeper:
+    """A socket with a receive buffer of 4 KiB that stops reading after its welcome."""
+
+    socket: websockets.ClientConnection
+    cursor: str
+    first: int
+
+
+async def fall_asleep(hub: Rig, headers: dict[str, str]) -> Sleeper:
+    plain = socket.socket()
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    plain.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(plain, ("127.0.0.1", hub.servers[0].port))
+    opened = await websockets.connect(
+        f"ws{hub.url.removeprefix('http')}/ws/groups/dashboard/",
+        sock=plain,
+        additional_headers=headers,
+        compression=None,
+        max_queue=1,
+        ping_interval=None,
+        close_timeout=0.1,
+    )
+    welcome = json.loads(await opened.recv())
+    opened.transport.pause_reading()
+    return Sleeper(opened, welcome["cursor"], welcome["offsets"][EVERYBODY])
+
+
+async def wake(hub: Rig, sleeper: Sleeper, headers: dict[str, str], head: int) -> list[int]:
+    """The offsets that it gets when it comes back with its cursor."""
+    found: list[int] = []
+    async with websockets.connect(
+        f"ws{hub.url.removeprefix('http')}/ws/groups/dashboard/?cursor={sleeper.cursor}",
+        additional_headers=headers,
+        max_size=None,
+    ) as opened:
+        async with asyncio.timeout(60):
+            while sleeper.first + len(found) < head:
+                value = json.loads(await opened.recv())
+                found += [
+                    one["offset"]
+                    for one in (value if isinstance(value, list) else [value])
+                    if one["op"] == "event"
+                ]
+    return found
+
+
+@dataclass
+class Slowness:
+    grown: int = 0
+    closed: int = 0
+    dirty: int = 0
+    p99: float = 0.0
+    clean: bool = True
+
+    def __str__(self) -> str:
+        return (
+            f"RSS +{self.grown / MB:.0f} MB, {self.closed} closed by 4408, {self.dirty} not clean after they came back,"
+            f" healthy p99 {self.p99:.3f} s"
+        )
+
+
+async def slow_readers(
+    recorder: Recorder, part: float, seconds: float, *, planted: str = ""
+) -> Slowness:
+    """Events of 2 KB at 100 a second for so long, while some don't read."""
+    found = Slowness()
+    slow, healthy = max(5, round(SLOW * part)), max(10, round(HEALTHY * part))
+    with rig(planted=planted) as hub:
+        async with Load(hub.url, recorder, {"websocket": healthy}) as load:
+            keys = [await a_key() for _ in range(slow)]
+            sleepers = [await fall_asleep(hub, headers) for headers in keys]
+            before = grown = hub.resident()
+
+            async def watch() -> None:
+                nonlocal grown
+                while True:
+                    grown = max(grown, await asyncio.to_thread(hub.resident))
+                    await asyncio.sleep(0.2)
+
+            watching = asyncio.create_task(watch())
+            lines = await published(
+                hub, "stream", topics=[EVERYBODY], n=round(seconds * RATE), rate=RATE, size=SIZE
+            )
+            await load.level(30)
+            if seconds > outbox.STUCK:
+                await settled(hub, slow)
+            watching.cancel()
+            found.grown = grown - before
+            found.closed = round(hub.metrics()['hub_refusals_total{reason="slow_reader"}'])
+            for sleeper in sleepers:
+                sleeper.socket.transport.abort()
+            head = (await in_database(log.heads, [EVERYBODY]))[EVERYBODY]
+            if not planted:
+                for sleeper, headers in zip(sleepers, keys, strict=True):
+                    offsets = await wake(hub, sleeper, headers, head)
+                    found.dirty += offsets != list(range(sleeper.first + 1, head + 1))
+            owed = {
+                one.who: {topic: one.first.get(topic, 0) for topic in (one.own, EVERYBODY)}
+                for one in load.listeners
+            }
+            verdict = await in_database(check, recorder, owed, published=lines)
+            found.p99, found.clean = verdict.latency(0.99), verdict.clean
+    return found
+
+
+async def settled(hub: Rig, slow: int) -> None:
+    """Wait until all of them are closed; whether they were is asked afterwards."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(outbox.STUCK + 10):
+            while hub.metrics()['hub_refusals_total{reason="slow_reader"}'] < slow:
+                await asyncio.sleep(0.5)
+
+
+@pytest.mark.experiment("E80")
+async def test_who_does_not_read_costs_little_and_is_closed(
+    recorder: Recorder, counted: Callable[..., int], in_full: bool, report: Report
+):
+    part = counted(100) / 100
+    found = await slow_readers(recorder, part, 60 if in_full else outbox.STUCK + 4)
+    report(n=max(5, round(SLOW * part)), worst=str(found))
+    assert found.clean
+    assert found.grown <= 100 * MB, found
+    assert found.closed == max(5, round(SLOW * part)), found
+    assert not found.dirty, found
+    if in_full:
+        assert found.p99 <= 1.0, found
+
+
+# --- E83: who shouts --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.experiment("E83")
+async def test_who_shouts_is_closed_and_nobody_else_is_cut(
+    counted: Callable[..., int], in_full: bool, report: Report
+):
+    seconds = 30 if in_full else 8
+    closed: dict[int, int] = {}
+    sent = 0
+    said = json.dumps({"op": "post", "topic": "room.1", "client_id": "x", "body": "x" * 60_000})
+    others = counted(50, least=10)
+    with rig() as hub:
+        headers = await a_key()
+        address = f"ws{hub.url.removeprefix('http')}/ws/"
+        async with beside(hub) as bystander, asyncio.TaskGroup() as group:
+            quiet = [
+                await websockets.connect(address, additional_headers=await a_key())
+                for _ in range(others)
+            ]
+            reading = [group.create_task(read_on(one)) for one in quiet]
+            before = grown = hub.resident()
+            until = time.monotonic() + seconds
+            while time.monotonic() < until:
+                try:
+                    async with websockets.connect(
+                        address, additional_headers=headers, compression=None, max_queue=None
+                    ) as shouting:
+                        while time.monotonic() < until:
+                            await shouting.send(said)
+                            sent += 1
+                            grown = max(grown, hub.resident())
+                except websockets.ConnectionClosed as gone:
+                    code = gone.rcvd.code if gone.rcvd else 1006
+                    closed[code] = closed.get(code, 0) + 1
+            cut = sum(one.close_code is not None for one in quiet)
+            for task in reading:
+                task.cancel()
+            for one in quiet:
+                one.transport.abort()
+        refusals = hub.metrics()['hub_refusals_total{reason="frame_rate"}']
+    worst = (
+        f"RSS +{(grown - before) / MB:.0f} MB, {sent} messages, closed {closed}, {refusals:.0f} refused by 4429,"
+        f" {cut} of {others} others cut, slowest ping beside {bystander.slowest:.2f} s"
+    )
+    report(n=sent, worst=worst)
+    assert refusals >= 1, worst
+    assert closed.keys() <= {4429, 1006}, (
+        worst
+    )  # who is still sending may meet a reset before it reads why
+    assert closed.get(4429), worst
+    assert cut == 0, worst
+    assert grown - before <= 64 * MB, worst
+
+
+async def read_on(one: websockets.ClientConnection) -> None:
+    async for _ in one:
+        pass
+
+
+# --- E84: more than there is room for ---------------------------------------------------------------------------------
+
+
+def one_frame() -> list[bytes]:
+    return [frame(b"", length=50 * MB), *[os.urandom(MB)] * 50]
+
+
+def fragments() -> list[bytes]:
+    piece = frame(b"x" * 1024, opcode=0, fin=False)
+    return [frame(b"x" * 1024, fin=False), *[piece * 100] * 500]
+
+
+def a_header() -> list[bytes]:
+    return [frame(b"", length=2**62), *[b"x" * MB] * 50]
+
+
+@pytest.mark.experiment("E84", quick=True)
+@pytest.mark.parametrize("pieces", [one_frame, fragments, a_header])
+async def test_more_than_there_is_room_for_is_dropped(
+    pieces: Callable[[], list[bytes]], report: Report
+):
+    async with asyncio.timeout(60):
+        with rig() as hub:
+            headers = await a_key()
+            for _ in range(3):  # what every connection costs once is there
+                _, writer = await upgrade(hub, headers)
+                writer.transport.abort()
+            async with beside(hub) as bystander:
+                await asyncio.sleep(0.5)
+                before = grown = hub.resident()
+                sending = pieces()
+                reader, writer = await upgrade(hub, headers)
+                closing = asyncio.create_task(close_code(reader))
+                try:
+                    for piece in sending:
+                        writer.write(piece)
+                        await writer.drain()
+                        grown = max(grown, hub.resident())
+                except OSError:
+                    pass  # cut off meanwhile
+                code = await closing
+                writer.transport.abort()
+            refusals = hub.metrics()['hub_refusals_total{reason="frame_size"}']
+    worst = f"RSS +{(grown - before) / MB:.1f} MB, closed {code}, slowest ping beside {bystander.slowest:.2f} s"
+    report(n=1, worst=worst)
+    assert refusals == 1
+    assert code in {1009, 4413, 1006}, worst
+    assert grown - before <= 8 * MB, worst
+
+
+async def close_code(reader: asyncio.StreamReader) -> int:
+    """The code of the first closing frame; 1006 when there was none."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                first, second = await reader.readexactly(2)
+                length = second & 127
+                if length == 126:
+                    (length,) = struct.unpack("!H", await reader.readexactly(2))
+                elif length == 127:
+                    (length,) = struct.unpack("!Q", await reader.readexactly(8))
+                payload = await reader.readexactly(length)
+                if first & 15 == 8:
+                    return int(struct.unpack("!H", payload[:2])[0])
+    except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        return 1006
