@@ -7,7 +7,7 @@ from typing import Final
 
 import orjson
 
-from consumers.protocol import Close, Item, Reset, Revoked, Whisper, plain
+from consumers.protocol import Close, Item, Reset, Revoked, Run, Whisper, plain
 from consumers.subscription import Subscription
 from events.log import LoggedEvent
 
@@ -54,6 +54,9 @@ class Batch:
                 return True
         self.filled.set()
         return True
+
+    def push_run(self, run: Run) -> bool:
+        return False  # event by event: an answer holds so many at most
 
     def drop(self, topic: str | None = None) -> int:
         before = len(self._events)

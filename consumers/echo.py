@@ -5,7 +5,7 @@ import asyncio
 from consumers import outbox, switchboard
 from consumers.door import Visitor
 from consumers.outbox import Flow, TooSlow
-from consumers.protocol import Close, Item
+from consumers.protocol import Close, Item, Run
 from consumers.subscription import Subscription
 from consumers.websocket import Refused, SignedInSocket
 
@@ -39,6 +39,9 @@ class EchoSocket(SignedInSocket):
 
     def push(self, item: Item) -> bool:
         """Nothing but an echo is said here."""
+        return True
+
+    def push_run(self, run: Run) -> bool:
         return True
 
     def drop(self, topic: str | None = None) -> int:

@@ -7,13 +7,17 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from consumers.protocol import MAX_FRAME, Item, Whisper
+from consumers.protocol import MAX_FRAME, Item, Run, Whisper
 from events.log import LoggedEvent
 
 MOST_BYTES: Final = 256 * 1024
 """What one connection may have waiting; beyond it nothing is fed and the client catches up from the log."""
 STUCK: Final = 30.0
 """Seconds one write may take before the client counts as too slow."""
+
+
+Waiting = Item | Run | str
+"""Text is a ready frame or block."""
 
 
 class TooSlow(Exception):
@@ -24,15 +28,21 @@ class Outbox:
     """Items in order, one writer. `push` never waits; it says False when there is no room."""
 
     def __init__(self, on_room: Callable[[], None]) -> None:
-        self._items: deque[Item | str] = deque()
+        self._items: deque[Waiting] = deque()
         self._bytes = 0
         self._on_its_way = 0  # events that were taken and not yet written
         self._filled = asyncio.Event()
         self._on_room = on_room
         self._refused = False
         self._closed = False
+        self._writing = False
 
-    def push(self, item: Item | str) -> bool:
+    @property
+    def idle(self) -> bool:
+        """Nothing waits, nothing is being written: what is written now overtakes nothing."""
+        return not (self._items or self._writing or self._closed)
+
+    def push(self, item: Waiting) -> bool:
         """`reset` and `revoked` always find room: they are few. Text, a ready frame, has twice the room of events."""
         size = _size(item)
         if self._bytes and self._bytes + size > _room_for(item):
@@ -49,7 +59,7 @@ class Outbox:
         kept = [
             item
             for item in self._items
-            if not isinstance(item, (LoggedEvent, Whisper)) or (topic and item.topic != topic)
+            if not isinstance(item, _FORGETTABLE) or (topic and item.topic != topic)
         ]
         self._items = deque(kept)
         self._bytes = sum(map(_size, kept))
@@ -57,29 +67,30 @@ class Outbox:
 
     def queued(self) -> int:
         """Events that are not written yet."""
-        return self._on_its_way + sum(type(item) is LoggedEvent for item in self._items)
+        return self._on_its_way + sum(map(_events, self._items))
 
     def close(self) -> None:
         """Nothing more comes; the writer ends once it has written what is here."""
         self._closed = True
         self._filled.set()
 
-    async def take(self) -> list[Item | str]:
+    async def take(self) -> list[Waiting]:
         """The next write's worth, at least one item; an empty list once closed.
 
         No more than a frame's worth of events, so that what a lost right forbids can still be dropped.
         """
         await self._filled.wait()
-        taken: list[Item | str] = []
+        self._writing = True
+        taken: list[Waiting] = []
         size = events = 0
         while self._items:
             item = self._items[0]
             more = _size(item)
-            if taken and size + more > MAX_FRAME and isinstance(item, (LoggedEvent, Whisper)):
+            if taken and size + more > MAX_FRAME and isinstance(item, _FORGETTABLE):
                 break
             taken.append(self._items.popleft())
             size += more
-            events += type(item) is LoggedEvent
+            events += _events(item)
         self._bytes -= size
         self._on_its_way = events
         if not self._items and not self._closed:
@@ -89,18 +100,28 @@ class Outbox:
     def written(self) -> int:
         """The writer's word that it has written what it took, so there is room again. Returns how many events."""
         events, self._on_its_way = self._on_its_way, 0
+        self._writing = False
         if self._refused:
             self._refused = False
             self._on_room()
         return events
 
 
-def _size(item: Item | str) -> int:
+_FORGETTABLE: Final = (LoggedEvent, Run, Whisper)
+
+
+def _events(item: Waiting) -> int:
+    return len(item.events) if isinstance(item, Run) else type(item) is LoggedEvent
+
+
+def _size(item: Waiting) -> int:
+    if isinstance(item, Run):
+        return item.size
     return len(item) if isinstance(item, str) else len(item.json)
 
 
-def _room_for(item: Item | str) -> float:
-    if isinstance(item, (LoggedEvent, Whisper)):
+def _room_for(item: Waiting) -> float:
+    if isinstance(item, _FORGETTABLE):
         return MOST_BYTES
     return 2 * MOST_BYTES if isinstance(item, str) else float("inf")
 
@@ -138,9 +159,19 @@ class Flow:
 
 
 EXTENSION: Final = "hub.flow"
+WRITER: Final = "hub.writer"
+
+Write = Callable[[bytes], bool]
+"""Put ready frames on the connection's socket at once; False when it can't, and nothing was written."""
 
 
 def flow_of(scope: dict[str, Any]) -> Flow | None:
     """The server's flow for this connection; None where plain `send` waits by itself (uvicorn)."""
     make = scope.get("extensions", {}).get(EXTENSION)
     return make() if make is not None else None
+
+
+def writer_of(scope: dict[str, Any]) -> Write | None:
+    """The server's short way to this connection's socket (`hub.fast_writer`), where it has one."""
+    found: Write | None = scope.get("extensions", {}).get(WRITER)
+    return found

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -99,6 +99,35 @@ class Revoked:
         return _members({"topic": self.topic})
 
 
+class Run:
+    """Events of one topic without a hole, and whispers between them, handed to all its readers together and encoded
+    once for all of them.
+
+    `before` and `last`: the offsets that a reader has before and after it; both 0 when there are whispers alone.
+    """
+
+    def __init__(self, topic: str, items: Sequence[LoggedEvent | Whisper]) -> None:
+        self.topic = topic
+        self.items = items
+        self.events = [item for item in items if isinstance(item, LoggedEvent)]
+        self.before = self.events[0].offset - 1 if self.events else 0
+        self.last = self.events[-1].offset if self.events else 0
+        self.size = sum(len(item.json) for item in items)
+
+    @cached_property
+    def frames(self) -> list[str]:
+        return frames(self.items)
+
+    @cached_property
+    def wire(self) -> bytes:
+        """Its frames as they go over the socket."""
+        return b"".join(map(_framed, self.frames))
+
+    @cached_property
+    def blocks(self) -> str:
+        return "".join(map(block, self.items))
+
+
 Item = LoggedEvent | Whisper | Reset | Revoked
 NAMES: Final[Mapping[type, str]] = {
     LoggedEvent: "event",
@@ -110,6 +139,11 @@ NAMES: Final[Mapping[type, str]] = {
 
 def frame(item: Item) -> str:
     return f'{{"op":"{NAMES[type(item)]}",{item.json}}}'
+
+
+def block(item: Item) -> str:
+    """The same in an event stream."""
+    return f"event: {NAMES[type(item)]}\ndata: {plain(item)}\n\n"
 
 
 def plain(item: Item) -> str:
@@ -230,6 +264,17 @@ def _ref(ref: str | float | None) -> dict[str, str | float]:
 
 def _members(value: Mapping[str, Any]) -> str:
     return orjson.dumps(value).decode()[1:-1]
+
+
+def _framed(text: str) -> bytes:
+    """One unmasked, final text frame (RFC 6455, 5.2)."""
+    payload = text.encode()
+    size = len(payload)
+    if size < 126:
+        return bytes((0x81, size)) + payload
+    if size < 1 << 16:
+        return b"\x81\x7e" + size.to_bytes(2, "big") + payload
+    return b"\x81\x7f" + size.to_bytes(8, "big") + payload
 
 
 def _text(value: Mapping[str, Any]) -> str:

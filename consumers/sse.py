@@ -10,8 +10,8 @@ from typing import Any, Final
 from accounts import refusals
 from consumers import http, outbox, switchboard
 from consumers.http import Receive, Send
-from consumers.outbox import Outbox, TooSlow
-from consumers.protocol import NAMES, Close, Item, Reset, Revoked, plain
+from consumers.outbox import Outbox, TooSlow, Waiting
+from consumers.protocol import Close, Item, Reset, Revoked, Run, block
 from consumers.subscription import Subscription
 from events import topics
 from events.log import LoggedEvent
@@ -49,6 +49,9 @@ class Stream:
     def push(self, item: Item) -> bool:
         return self._outbox.push(item)
 
+    def push_run(self, run: Run) -> bool:
+        return self._outbox.push(run)
+
     def comment(self) -> None:
         self._outbox.push(":\n\n")
 
@@ -68,7 +71,7 @@ class Stream:
     async def write(self, flow: outbox.Flow | None) -> None:
         """Until the end. Raises TooSlow."""
         while items := await self._outbox.take():
-            blocks = [item if isinstance(item, str) else block(item) for item in items]
+            blocks = list(map(_text, items))
             if self._note(items) and self.subscription is not None:
                 blocks.append(f"id: {self.subscription.cursor(self._written)}\n\n")
             await outbox.within_reason(self.say("".join(blocks)))
@@ -78,12 +81,15 @@ class Stream:
             if self.subscription is not None:
                 self.subscription.delivered(events)
 
-    def _note(self, items: list[Item | str]) -> bool:
+    def _note(self, items: list[Waiting]) -> bool:
         """Keep account of what is being written; True when the cursor moved. It never runs ahead of the events."""
         moved = False
         for item in items:
             if isinstance(item, (LoggedEvent, Reset)):
                 self._written[item.topic] = item.offset
+                moved = True
+            elif isinstance(item, Run) and item.events:
+                self._written[item.topic] = item.last
                 moved = True
             elif isinstance(item, Revoked):
                 moved = self._written.pop(item.topic, None) is not None or moved
@@ -93,8 +99,10 @@ class Stream:
         await self._send({"type": "http.response.body", "body": text.encode(), "more_body": True})
 
 
-def block(item: Item) -> str:
-    return f"event: {NAMES[type(item)]}\ndata: {plain(item)}\n\n"
+def _text(item: Waiting) -> str:
+    if isinstance(item, Run):
+        return item.blocks
+    return item if isinstance(item, str) else block(item)
 
 
 async def _stream(scope: dict[str, Any], receive: Receive, send: Send) -> None:

@@ -20,7 +20,7 @@ from consumers import farewell
 from consumers.cursor import Cursor
 from consumers.database import in_database, soon
 from consumers.ledger import Reason
-from consumers.protocol import Close, Item, Reset, Revoked, Whisper
+from consumers.protocol import Close, Item, Reset, Revoked, Run, Whisper
 from events import epoch as epochs
 from events import log
 from events.log import LoggedEvent, Reach
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PAGE: Final = 200
-"""Events read from the log at a time."""
 _RETRY: Final = 1.0
 """Seconds until a read that failed is tried again."""
 
@@ -45,6 +43,9 @@ class Sink(Protocol):
 
     def push(self, item: Item) -> bool:
         """Take it, or say False when there is no room: `Subscription.room` is called when there is again."""
+
+    def push_run(self, run: Run) -> bool:
+        """Take all of the run, or say False and take none: its items are pushed one by one then."""
 
     def drop(self, topic: str | None = None) -> int:
         """Forget the events and whispers of a topic, or of all, that the client has not been sent. Returns how many
@@ -233,17 +234,31 @@ class Subscription:
 
     # --- what the switchboard calls ---------------------------------------------------------------------------
 
-    def hand(self, event: LoggedEvent) -> None:
-        """The next event of a line. Called for every reader of the topic, so the usual case comes first."""
-        name = event.topic
+    def hand(self, run: Run) -> None:
+        """The next events of a line. Called for every reader of the topic, so the usual case comes first."""
+        name = run.topic
         position = self.positions.get(name)
-        if position is None or name in self._behind:
+        if position is None:
             return
-        if event.offset == position + 1 and self._sink.push(event):
-            self.positions[name] = event.offset
-        elif event.offset > position:
-            self._behind[name] = None
-            self._hurry()
+        if name not in self._behind:
+            if run.events and position == run.before and self._sink.push_run(run):
+                self.positions[name] = run.last
+                return
+            if not run.events and self._sink.push_run(run):
+                return
+        self._hand_singly(run)
+
+    def _hand_singly(self, run: Run) -> None:
+        name = run.topic
+        for item in run.items:
+            if isinstance(item, Whisper):
+                self._sink.push(item)
+            elif name not in self._behind:
+                if item.offset == self.positions[name] + 1 and self._sink.push(item):
+                    self.positions[name] = item.offset
+                elif item.offset > self.positions[name]:
+                    self._behind[name] = None
+                    self._hurry()
 
     def hand_whisper(self, whisper: Whisper) -> None:
         self._sink.push(whisper)
@@ -356,12 +371,10 @@ class Subscription:
     async def _read_page(self, name: str) -> bool:
         """Hand the sink the next page of a topic that is behind. Returns False when the sink is full."""
         position = self.positions[name]
-        found = self._board.recent(name, position)
-        if not found:
-            found = await in_database(log.after, name, position, PAGE)
+        found = await self._board.page(name, position)
         if not self._stands(name, position):
             return True  # removed, placed anew or over meanwhile
-        if not found or found[0].offset != position + 1:
+        if not found or found[0].before > position:
             head = (await in_database(log.reach, [name]))[name].head
             if not self._stands(name, position):
                 return True
@@ -374,12 +387,18 @@ class Subscription:
             self.positions[name] = head
             self._sink.push(self._reset(name, head, "expired"))
             return True
-        for event in found:
-            if event.offset != self.positions[name] + 1:
-                break  # retention cut in between; the next read says reset
-            if not self._sink.push(event):
-                return False
-            self.positions[name] = event.offset
+        for run in found:
+            if self.positions[name] == run.before and self._sink.push_run(run):
+                self.positions[name] = run.last
+                continue
+            for event in run.events:
+                if event.offset <= self.positions[name]:
+                    continue
+                if event.offset != self.positions[name] + 1:
+                    return True  # retention cut in between; the next read says reset
+                if not self._sink.push(event):
+                    return False
+                self.positions[name] = event.offset
         return True
 
     def _stands(self, name: str, position: int) -> bool:

@@ -14,7 +14,7 @@ import logging
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -25,7 +25,7 @@ from consumers.attendance import Attendance
 from consumers.database import aside, in_database
 from consumers.ledger import Figures, Ledger, Reason
 from consumers.limits import Allowance
-from consumers.protocol import Close, Whisper
+from consumers.protocol import Close, Run, Whisper
 from consumers.subscription import Subscription
 from events import epoch as epochs
 from events import layer, log, redis_client, sequence, topics
@@ -35,6 +35,10 @@ logger = logging.getLogger(__name__)
 
 NEIGHBOUR: Final = 0.02
 """Seconds an event that came too early waits for the one before it; publishers race by about that much."""
+WINDOW: Final = 0.005
+"""Seconds after a round in which what comes is gathered for the next: one write to each reader instead of many."""
+RUN: Final = 48 * 1024
+"""Bytes of events in one round: they fit a frame, and who has no room takes them one by one."""
 JOIN: Final = 1.0
 """Seconds a subscription waits for its groups; without Redis it lives on the pulse."""
 PULSE: Final = 1.0
@@ -43,10 +47,11 @@ RECHECK: Final = 3.0
 MIRROR: Final = 10.0
 LINGER: Final = 5.0
 """Seconds a line without readers is kept: a long poll comes back at once, and joining costs round trips."""
-PAGE: Final = 50
-"""Events a line reads and hands on at a time: with a large audience, more would hold up the loop."""
+PAGE: Final = 200
+"""Events read from the log at a time."""
 RECENT: Final = 512 * 1024
-"""Bytes of events a line with several readers keeps, so that they don't each read the log after a burst."""
+"""Bytes of events a line with several readers keeps, so that they don't each read the log after a burst; and of
+whole pages of the log, for readers that come back at the same time."""
 BLIND: Final = 30.0
 """Seconds without an answer about rights after which everybody is sent away, to be let in anew or not."""
 ASKS_PER_SECOND: Final = 50
@@ -54,7 +59,7 @@ ASK_WINDOW: Final = 10  # seconds over which that is an average; of one person, 
 AGAIN: Final = 1.0
 """Seconds until something that failed is tried again."""
 EARLY: Final = 512 * 1024
-"""Bytes of events a line keeps that came too early; more are read from the log anyway."""
+"""Bytes of events a line keeps that came too early, and of those not handed on yet; more are read from the log."""
 TURN: Final = 200
 """Messages or clients dealt with before the loop gets a turn: pings and handshakes must not wait for all."""
 MOST_CONNECTIONS: Final = 500  # of one person, in one process
@@ -69,7 +74,11 @@ class TooManyConnections(Exception):
 
 
 class Line:
-    """One topic with readers here. `known` moves by contiguous events only."""
+    """One topic with readers here. `known` moves by contiguous events only.
+
+    It hands on in rounds: the first event after a quiet moment at once, and what comes while a round goes through the
+    readers, or within `WINDOW` after it, together in the next.
+    """
 
     def __init__(self, name: str, board: Switchboard) -> None:
         self.name = name
@@ -82,18 +91,37 @@ class Line:
         self._board = board
         self._early: dict[int, LoggedEvent] = {}
         self._early_bytes = 0
-        self._recent: deque[LoggedEvent] = deque()
+        self._recent: deque[Run] = deque()
         self._recent_bytes = 0
+        self._pages: dict[int, asyncio.Task[list[Run]]] = {}
         self._head = 0
         self._closing_gap: asyncio.Task[None] | None = None
+        self._due: deque[LoggedEvent | Whisper] = deque()
+        self._due_bytes = 0
+        self._last_due = -1
+        self._round: Iterator[Subscription] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._quiet_until = 0.0
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def last(self) -> int:
+        """The last event that came in order; what is above `known` is handed on in a moment."""
+        return max(self.known, self._last_due)
 
     def receive(self, event: LoggedEvent) -> None:
         """An event of the layer: next, late, doubled or early."""
-        if self.known < 0 or event.offset > self.known + 1:
+        following = self.last + 1
+        if self.known < 0 or event.offset > following or self._due_bytes > EARLY:
             self._keep_early(event)
             self._close_gap(NEIGHBOUR)
-        elif event.offset == self.known + 1:
+        elif event.offset == following:
             self._advance([event])
+
+    def whisper(self, whisper: Whisper) -> None:
+        if self._due_bytes <= EARLY:
+            self._owe(whisper, len(whisper.json))
+            self._hand_on()
 
     def heard(self, head: int) -> None:
         """The log reaches this far. The first word of it is where this line starts."""
@@ -101,26 +129,47 @@ class Line:
         if self.known < 0:
             self._know(head)
             self._advance([])
-        elif head > self.known:
+        elif head > self.last:
             self._close_gap(NEIGHBOUR)
 
-    def recent(self, position: int) -> list[LoggedEvent]:
-        """What follows a position, when it is still here; nothing when the log must be read."""
-        if not self._recent or self._recent[0].offset > position + 1:
-            return []
-        return [event for event in self._recent if event.offset > position]
+    async def page(self, position: int) -> list[Run]:
+        """What follows a position, up to some hundreds of events; the same read serves all who ask for it together."""
+        if self._recent and self._recent[0].before <= position < self._recent[-1].last:
+            return [run for run in self._recent if run.last > position]
+        start = position - position % PAGE
+        reading = self._pages.get(start)
+        if reading is None:
+            reading = self._pages[start] = asyncio.create_task(self._read_page(start))
+        found = [run for run in await asyncio.shield(reading) if run.last > position]
+        return found or await _read_page(self.name, position)
 
     def restart(self, head: int) -> None:
         """A new epoch: what was known counts no more. -1: the head is not read yet."""
         self._know(head)
         self._head = max(head, 0)
+        if self._round is not None:
+            self._round = iter(())
         self._drop_early()
-        self.forget()
+        self._drop_due()
+        self._drop_recent()
 
     def forget(self) -> None:
         """What was kept may not be shown any more: the log says what is left of it."""
+        self._head = max(self._head, self.last)
+        self._drop_due()
+        self._drop_recent()
+        if self._head > self.known >= 0:
+            self._close_gap(0)
+
+    def _drop_recent(self) -> None:
         self._recent.clear()
         self._recent_bytes = 0
+        self._pages.clear()
+
+    def _drop_due(self) -> None:
+        self._due.clear()
+        self._due_bytes = 0
+        self._last_due = -1
 
     def _know(self, offset: int) -> None:
         self._board.ledger.owed += self.owed_to * (offset - self.known)
@@ -136,56 +185,141 @@ class Line:
         self._early.clear()
         self._early_bytes = 0
 
-    def _advance(self, events: list[LoggedEvent]) -> None:
-        known = events[-1].offset if events else self.known
-        while (following := self._early.get(known + 1)) is not None:
-            events.append(following)
-            known = following.offset
-        self._know(known)
-        for old in [offset for offset in self._early if offset <= self.known]:
-            self._early_bytes -= len(self._early.pop(old).raw)
-        if events:
-            self._remember(events)
-            self._board.hand_on(self, events)
+    def _advance(self, events: Iterable[LoggedEvent]) -> None:
+        for event in events:
+            self._owe(event, len(event.raw))
+            self._last_due = event.offset
+        while (following := self._early.get(self.last + 1)) is not None:
+            self._owe(following, len(following.raw))
+            self._last_due = following.offset
+        if self._early:
+            for old in [offset for offset in self._early if offset <= self.last]:
+                self._early_bytes -= len(self._early.pop(old).raw)
+        self._hand_on()
 
-    def _remember(self, events: list[LoggedEvent]) -> None:
-        if self._recent and self._recent[-1].offset + 1 != events[0].offset:
-            self.forget()
-        self._recent.extend(events)
-        self._recent_bytes += sum(len(event.raw) for event in events)
+    def _owe(self, item: LoggedEvent | Whisper, size: int) -> None:
+        self._due.append(item)
+        self._due_bytes += size
+
+    def _hand_on(self) -> None:
+        """Start a round, when none goes on, now or as soon as the last one is long enough ago."""
+        if not self._due or self._round is not None or self._timer is not None:
+            return
+        wait = self._quiet_until - self._loop.time()
+        if wait > 0:
+            self._timer = self._loop.call_later(wait, self._start_round)
+        else:
+            self._start_round()
+
+    def _start_round(self) -> None:
+        self._timer = None
+        if not self._due:
+            return
+        run = self._next_run()
+        if run.events:
+            self._know(run.last)
+            self._remember(run)
+            self._board.hand_on(self, run.events)
+        self._round = iter(list(self.readers))
+        self._go_round(run)
+
+    def _next_run(self) -> Run:
+        """Without a hole, and no more than goes into a frame."""
+        items: list[LoggedEvent | Whisper] = []
+        size, following = 0, None
+        while self._due and size <= RUN:
+            item = self._due[0]
+            if isinstance(item, Whisper):
+                size += len(item.json)
+            elif following in {None, item.offset}:
+                size += len(item.raw)
+                following = item.offset + 1
+            else:
+                break
+            items.append(self._due.popleft())
+        self._due_bytes -= size
+        return Run(self.name, items)
+
+    def _go_round(self, run: Run) -> None:
+        """To so many readers; the loop gets a turn before the others. Whoever has left meanwhile takes nothing."""
+        assert self._round is not None
+        readers = list(itertools.islice(self._round, TURN))
+        for reader in readers:
+            try:
+                reader.hand(run)
+            except Exception:
+                logger.exception("A client could not be handed an event")
+                reader.end(Close.FAULT)
+        if len(readers) == TURN:
+            self._loop.call_soon(self._go_round, run)
+            return
+        self._round = None
+        self._quiet_until = self._loop.time() + WINDOW
+        self._hand_on()
+
+    def _remember(self, run: Run) -> None:
+        if len(run.events) < len(run.items):
+            run = Run(self.name, run.events)  # whispers are not said again
+        if self._recent and self._recent[-1].last != run.before:
+            self._drop_recent()
+        self._recent.append(run)
+        self._recent_bytes += run.size
         bound = RECENT if len(self.readers) > 1 else 0
         while self._recent and self._recent_bytes > bound:
-            self._recent_bytes -= len(self._recent.popleft().raw)
+            self._recent_bytes -= self._recent.popleft().size
+
+    async def _read_page(self, start: int) -> list[Run]:
+        """A whole page never changes, so it is kept for who comes next; what is not full is read anew."""
+        try:
+            found = await _read_page(self.name, start)
+        except BaseException:
+            self._pages.pop(start, None)
+            raise
+        if self._pages.get(start) is asyncio.current_task():
+            if not found or found[-1].last < start + PAGE:
+                del self._pages[start]
+            self._keep_few_pages()
+        return found
+
+    def _keep_few_pages(self) -> None:
+        """The newest that fit into `RECENT`; those that are being read hold nothing yet."""
+        room = RECENT
+        for start, reading in reversed(list(self._pages.items())):
+            if reading.done():
+                room -= sum(run.size for run in reading.result())
+                if room < 0:
+                    del self._pages[start]
 
     def _close_gap(self, after: float) -> None:
         if self._closing_gap is None or self._closing_gap.done():
             self._closing_gap = asyncio.create_task(self._read_gap(after))
 
     async def _read_gap(self, after: float) -> None:
-        """Single-flight: read the log from `known` until nothing early is left and the head is reached."""
+        """Single-flight: read the log from `last` until nothing early is left and the head is reached."""
         await asyncio.sleep(after)
-        while 0 <= self.known < max([self._head, *self._early]):
+        while 0 <= self.last < max([self._head, *self._early]):
             self._board.ledger.gaps += 1
             try:
-                found = await in_database(log.after, self.name, self.known, PAGE)
+                found = await in_database(log.after, self.name, self.last, PAGE)
             except Exception:
                 logger.exception("The log could not be read; the pulse tries again")
                 return
-            found = [event for event in found if event.offset > self.known]
+            found = [event for event in found if event.offset > self.last]
             if not found:
                 await self._skip_what_is_gone()
                 return
             # Retention may have cut in between: readers see the jump and say reset.
-            self._know(max(self.known, found[0].offset - 1))
             self._advance(found)
-            await asyncio.sleep(0)
+            while self._due:  # noqa: ASYNC110 - no more than a few rounds
+                await asyncio.sleep(WINDOW)
 
     async def _skip_what_is_gone(self) -> None:
         """The log has nothing after `known`: retention took it, or what came early was forged or undone."""
         reach = (await in_database(log.reach, [self.name]))[self.name]
         self._drop_early()
         self._head = reach.head
-        if reach.head > self.known:
+        if reach.head > self.last:
+            self._drop_due()
             self._know(reach.head)
             for reader in list(self.readers):
                 reader.look_again()
@@ -360,9 +494,10 @@ class Switchboard:
         refusals.count("calls")
         return False
 
-    def recent(self, name: str, position: int) -> list[LoggedEvent]:
+    async def page(self, name: str, position: int) -> list[Run]:
+        """What of a topic follows a position, up to some hundreds of events, as runs without a hole."""
         line = self._lines.get(name)
-        return line.recent(position) if line is not None else []
+        return await (line.page(position) if line is not None else _read_page(name, position))
 
     def known(self, name: str) -> int:
         line = self._lines.get(name)
@@ -381,18 +516,15 @@ class Switchboard:
             if line is not None:
                 line.heard(reach.head)
 
-    def hand_on(self, line: Line, events: list[LoggedEvent]) -> None:
-        """Called by a line that advanced. Readers check position themselves, whoever came late skips."""
+    def hand_on(self, line: Line, events: Sequence[LoggedEvent]) -> None:
+        """Called by a line before it hands these to its readers."""
         if line is self._access:
             self._forget_redacted(events)
             asyncio.create_task(self._recheck_named(events))  # noqa: RUF006 - ends by itself, failures are logged
         elif line.readers:
             self.ledger.hand_over(events)
-        for reader in list(line.readers):
-            for event in events:
-                reader.hand(event)
 
-    def _forget_redacted(self, events: list[LoggedEvent]) -> None:
+    def _forget_redacted(self, events: Sequence[LoggedEvent]) -> None:
         for event in events:
             for name in event.data.get("redacted", ()):
                 if (line := self._lines.get(name)) is not None:
@@ -442,8 +574,8 @@ class Switchboard:
                 subscription.hand_whisper(whisper)
             return
         line = self._lines.get(said["topic"])
-        for reader in list(line.readers) if line is not None else ():
-            reader.hand_whisper(whisper)
+        if line is not None:
+            line.whisper(whisper)
 
     async def _join_groups(self) -> None:
         """Keep the layer's groups equal to the lines; in one place, so that leaving never overtakes joining."""
@@ -479,7 +611,7 @@ class Switchboard:
             behind = [
                 name
                 for name, reach in standing[1].items()
-                if (line := self._lines.get(name)) is not None and 0 <= line.known < reach.head
+                if (line := self._lines.get(name)) is not None and 0 <= line.last < reach.head
             ]
             if behind:
                 self._join_anew(behind)
@@ -552,7 +684,7 @@ class Switchboard:
                     self.close_all(Close.RESTARTING)
                 raise
 
-    async def _recheck_named(self, events: list[LoggedEvent]) -> None:
+    async def _recheck_named(self, events: Sequence[LoggedEvent]) -> None:
         """Something changed about these people, sessions, keys or topics: ask about exactly what they concern."""
         users: set[int] = set()
         ended: set[str] = set()
@@ -660,6 +792,22 @@ def _look(epoch: str, known: Mapping[str, int]) -> tuple[str, dict[str, Reach]]:
         epochs.renew_from(current)
         current = epochs.current()
     return current, reached
+
+
+async def _read_page(name: str, position: int) -> list[Run]:
+    found = await in_database(log.after, name, position, PAGE)
+    runs: list[Run] = []
+    events: list[LoggedEvent] = []
+    size = 0
+    for event in found:
+        if events and (size > RUN or event.offset != events[-1].offset + 1):
+            runs.append(Run(name, events))
+            events, size = [], 0
+        events.append(event)
+        size += len(event.raw)
+    if events:
+        runs.append(Run(name, events))
+    return runs
 
 
 def _pair(reading: Reading) -> tuple[int, str]:

@@ -44,10 +44,10 @@ from zope.interface import implementer
 from hub.asgi import application  # sets Django up, which what follows needs
 from accounts import authenticate, refusals
 from consumers import database, switchboard
-from consumers.outbox import EXTENSION, Flow
+from consumers.outbox import EXTENSION, WRITER, Flow
 from consumers.protocol import MAX_FRAME, Close
 from events import epoch
-from hub import bodies, refusal
+from hub import bodies, fast_writer, refusal
 # isort: on
 
 logger = logging.getLogger(__name__)
@@ -251,6 +251,7 @@ class HubRequest(WebRequest):  # type: ignore[misc]
 
 class Server(DaphneServer):  # type: ignore[misc]
     exit_code = 0
+    writes_fast = False
 
     def listen_error(self, failure: Any) -> None:
         sys.stderr.write(f"{failure.getErrorMessage()}\n")
@@ -260,6 +261,8 @@ class Server(DaphneServer):  # type: ignore[misc]
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
         extensions = scope.setdefault("extensions", {})
         extensions[EXTENSION] = getattr(protocol, "flow", None) or partial(RequestFlow, protocol)
+        if self.writes_fast and isinstance(protocol, HubWebSocket):
+            extensions[WRITER] = partial(fast_writer.write, protocol)
         return super().create_application(protocol, scope)
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
@@ -359,8 +362,16 @@ def serve(endpoint: str, *, behind_proxy: bool) -> int:
         proxy_forwarded_address_header="X-Real-IP" if behind_proxy else None,
         proxy_forwarded_proto_header="X-Forwarded-Proto" if behind_proxy else None,
     )
+    server.writes_fast = _writes_fast()
     server.run()
     return server.exit_code
+
+
+def _writes_fast() -> bool:
+    why_not = fast_writer.unusable() if settings.HUB_FAST_WRITER else "HUB_FAST_WRITER=0"
+    if why_not:
+        logger.warning("Frames take the usual way, which is slower: %s", why_not)
+    return not why_not
 
 
 def main() -> int:

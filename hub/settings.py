@@ -117,6 +117,7 @@ HUB_OWN_REDIS = not env.text("REDIS_URL")  # `manage.py up` starts one
 REDIS_URL = env.redis(
     "REDIS_URL", local_redis.address(HUB_DATA_DIR), env.text("REDIS_PASSWORD_FILE")
 )
+HUB_FAST_WRITER = env.flag("HUB_FAST_WRITER", default=True)
 HUB_LAYER = env.choice("HUB_LAYER", "pubsub", "pubsub", "core", "memory")
 CHANNEL_LAYERS = {
     "default": {

@@ -17,7 +17,7 @@ from accounts.authenticate import Credential
 from consumers import subscription as subscriptions
 from consumers import switchboard
 from consumers.cursor import Cursor
-from consumers.protocol import Close, Item, Reset, Revoked, Whisper
+from consumers.protocol import Close, Item, Reset, Revoked, Run, Whisper
 from consumers.subscription import Subscription
 from consumers.switchboard import Switchboard
 from events import layer
@@ -34,6 +34,7 @@ class Log:
         self.floor = 0
         self.events: list[LoggedEvent] = []
         self.pause = 0.0
+        self.reads = 0
 
     def add(self) -> LoggedEvent:
         offset = len(self.events) + 1
@@ -48,6 +49,7 @@ class Log:
         }
 
     def after(self, topic: str, offset: int, limit: int) -> list[LoggedEvent]:
+        self.reads += 1
         kept = [e for e in self.events if e.offset > max(offset, self.floor)]
         return kept[:limit] if topic == TOPIC else []
 
@@ -67,6 +69,9 @@ class Client:
             self.room -= 1
         self.items.append(item)
         return True
+
+    def push_run(self, run: Run) -> bool:
+        return False
 
     def drop(self, topic: str | None = None) -> int:
         return 0
@@ -124,8 +129,10 @@ async def board(log: Log) -> AsyncIterator[Switchboard]:
     await made.stop()
 
 
-async def connected(board: Switchboard, at: Any = None) -> tuple[Subscription, Client]:
-    client = Client()
+async def connected(
+    board: Switchboard, at: Any = None, client: Client | None = None
+) -> tuple[Subscription, Client]:
+    client = client or Client()
     subscription = Subscription(board, ALICE, client)
     await board.register(subscription)
     for reset in await subscription.open([TOPIC], at):
@@ -186,6 +193,70 @@ async def test_an_event_the_log_does_not_have_is_never_handed_on(board, log):
     assert client.offsets == []
     tell(board, log.add())
     await settled(client, [1])
+
+
+class Runs(Client):
+    """A client that takes what is handed to it together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs: list[list[object]] = []
+
+    def push_run(self, run: Run) -> bool:
+        self.runs.append([getattr(item, "offset", item.type) for item in run.items])
+        self.items += run.items
+        return True
+
+
+async def test_a_burst_goes_out_at_once_and_then_together(board, log):
+    client = Runs()
+    await connected(board, client=client)
+    await asyncio.sleep(0.02)
+    for _ in range(3):
+        tell(board, log.add())
+    assert client.runs == [[1]]
+    board._lines[TOPIC].whisper(Whisper(TOPIC, "typing", {}))
+    tell(board, log.add())
+    await settled(client, [1, 2, 3, 4])
+    assert client.runs == [[1], [2, 3, "typing", 4]]
+    board._lines[TOPIC].whisper(Whisper(TOPIC, "typing", {}))
+    assert client.runs[2:] == [["typing"]]
+
+
+async def test_a_round_goes_through_many_readers_in_turns(board, log, monkeypatch):
+    monkeypatch.setattr(switchboard, "TURN", 10)
+    pairs = [await connected(board) for _ in range(25)]
+    gone, left = pairs[20]
+    tell(board, log.add())
+    gone.remove(TOPIC)
+    tell(board, log.add())
+    for _, client in pairs[:20]:
+        await settled(client, [1, 2])
+    assert left.offsets == []
+
+
+async def test_a_client_that_fails_ends_alone(board, log):
+    class Broken(Client):
+        def push_run(self, run: Run) -> bool:
+            raise RuntimeError
+
+    broken = Broken()
+    await connected(board, client=broken)
+    _, client = await connected(board)
+    await asyncio.sleep(0.02)
+    for _ in range(3):
+        tell(board, log.add())
+    await settled(client, [1, 2, 3])
+    assert broken.ended is Close.FAULT
+
+
+async def test_who_comes_back_together_shares_what_is_read(board, log):
+    for _ in range(1000):
+        log.add()
+    back = await asyncio.gather(*(connected(board, Cursor("e1", {TOPIC: n})) for n in range(50)))
+    for number, (_, client) in enumerate(back):
+        await settled(client, list(range(number + 1, 1001)))
+    assert log.reads <= 2 * 1000 / switchboard.PAGE
 
 
 async def test_connecting_at_any_moment_misses_and_repeats_nothing(board, log):
@@ -316,7 +387,7 @@ async def test_a_topic_that_ends_says_its_last_event_and_no_more(board, log):
     await settled(client, [1, 2, 3])
     slow.room = 10**9
     last = log.add()
-    knows.hand(last)
+    knows.hand(Run(TOPIC, [last]))
     for subscription in (live, behind, knows):
         subscription.finish(last)
     assert client.items[3:] == [last, Revoked(TOPIC)]

@@ -1,0 +1,151 @@
+"""The full product on loopback, for the workloads: its own data directory, Redis, database and server processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+START_SECONDS: Final = 60
+TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Hub:
+    home: Path
+    environment: dict[str, str]
+    ports: list[int]
+    servers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self) -> None:
+        for port in self.ports:
+            command = [sys.executable, "-m", "hub.server", "--port", str(port)]
+            log = (self.home / f"server-{port}.log").open("ab")
+            self.servers.append(
+                subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
+            )
+        for port in self.ports:
+            wait_for(f"http://127.0.0.1:{port}/healthz")
+
+    def stop(self) -> None:
+        for server in self.servers:
+            server.send_signal(signal.SIGTERM)
+        for server in self.servers:
+            server.wait(30)
+        self.servers.clear()
+
+    def cpu(self) -> float:
+        """Seconds of processor time that all server processes have taken."""
+        return sum(cpu_of(server.pid) for server in self.servers)
+
+    def resident(self) -> int:
+        """Bytes of memory that all server processes hold."""
+        return sum(resident_of(server.pid) for server in self.servers)
+
+    def work(self, name: str, **arguments: Any) -> Any:
+        """Run a function of `benchmarks/inside.py` in a process of the hub's; what it printed as JSON."""
+        with self.working(name, **arguments) as process:
+            said, _ = process.communicate(timeout=600)
+        if process.returncode:
+            raise RuntimeError(f"{name} failed")
+        return json.loads(said)
+
+    @contextlib.contextmanager
+    def working(self, name: str, **arguments: Any) -> Iterator[subprocess.Popen[str]]:
+        command = [sys.executable, "-m", "benchmarks.inside", name, json.dumps(arguments)]
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, text=True
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def running(database_url: str = "", *, servers: int = 1, **environment: str) -> Iterator[Hub]:
+    """`database_url` empty: SQLite in the data directory, with the settings of production."""
+    with tempfile.TemporaryDirectory(prefix="hub-bench-") as name, contextlib.ExitStack() as stack:
+        home = Path(name)
+        ports = [free_port() for _ in range(servers)]
+        redis = home / "redis.sock"
+        variables = {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "hub.settings",
+            "HUB_DATA_DIR": name,
+            "HUB_URL": f"http://127.0.0.1:{ports[0]}",
+            "HUB_LOG_LEVEL": "WARNING",
+            "HUB_DEMO": "0",
+            "DATABASE_URL": database_url,
+            "REDIS_URL": f"unix://{redis}",
+            "SECRET_KEY": secrets.token_hex(32),
+            "HUB_LAYER_KEY": secrets.token_hex(32),
+            **environment,
+        }
+        stack.enter_context(_redis(home, redis))
+        hub = Hub(home, variables, ports)
+        hub.work("prepare")
+        stack.callback(hub.stop)
+        hub.start()
+        yield hub
+
+
+@contextlib.contextmanager
+def _redis(home: Path, path: Path) -> Iterator[None]:
+    from hub.local.redis import _program
+
+    argv = [_program(), "--port", "0", "--unixsocket", str(path), "--dir", str(home), "--save", ""]
+    with (home / "redis.log").open("wb") as log:
+        process = subprocess.Popen(argv, stdout=log, stderr=log)
+    try:
+        while not path.exists():
+            time.sleep(0.02)
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(url: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+def cpu_of(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def resident_of(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"process {pid} has no memory")
