@@ -26,14 +26,10 @@ def pair() -> Iterator[tuple[Any, socket.socket]]:
     """A connection as Twisted holds it, and its other end."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    transport = tcp.Server(  # type: ignore[no-untyped-call]
-        ours,
-        SimpleNamespace(),
-        ("127.0.0.1", 1),
-        SimpleNamespace(_realPortNumber=0),
-        0,
-        MemoryReactor(),
-    )
+    server: Any = tcp.Server
+    reactor: Any = MemoryReactor
+    port = SimpleNamespace(_realPortNumber=0)
+    transport = server(ours, SimpleNamespace(), ("127.0.0.1", 1), port, 0, reactor())
     yield transport, theirs
     ours.close()
     theirs.close()
