@@ -224,6 +224,12 @@ class Subscription:
             self._board.ledger.drop("revoked", self._sink.drop())
         self._sink.end(code)
 
+    def depart(self) -> None:
+        """Go at once: what waits is read from the log by whoever comes back."""
+        self.close()
+        self._board.ledger.drop("closed", self._sink.drop())
+        self._sink.end(Close.RESTARTING)
+
     def close(self) -> None:
         self.stop_reading("closed")
         self._closed = True

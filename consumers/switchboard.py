@@ -63,6 +63,8 @@ EARLY: Final = 512 * 1024
 TURN: Final = 200
 """Messages or clients dealt with before the loop gets a turn: pings and handshakes must not wait for all."""
 MOST_CONNECTIONS: Final = 500  # of one person, in one process
+LONGEST_PAUSE: Final = 0.02
+"""Seconds between two clients that are sent away before a restart."""
 
 
 Reading = tuple[Subscription, str]
@@ -343,6 +345,7 @@ class Switchboard:
         self._asking: dict[int, Allowance] = {}
         self._asked_at = time.monotonic()
         self._access = Line(topics.ACCESS, self)
+        self._is_ending = False
 
     # --- life -------------------------------------------------------------------------------------------------
 
@@ -377,6 +380,22 @@ class Switchboard:
             subscription.end(code)
         return len(leaving)
 
+    async def send_away(self, over: float) -> None:
+        """Before a restart: everybody is sent away in turn, within so many seconds, and so is who still comes.
+
+        What waits for them is dropped: they come back with their cursor, and a backlog must not hold up the end.
+        """
+        self._is_ending = True
+        leaving = list(self._subscriptions.values())
+        random.shuffle(leaving)
+        pause = min(over / max(len(leaving), 1), LONGEST_PAUSE)
+        began = time.monotonic()
+        for number, subscription in enumerate(leaving):
+            left = began + number * pause - time.monotonic()
+            if left > 0:
+                await asyncio.sleep(left)
+            subscription.depart()
+
     @property
     def clients(self) -> int:
         return len(self._subscriptions)
@@ -406,6 +425,8 @@ class Switchboard:
         self._per_person[user_id] = self._per_person.get(user_id, 0) + 1
         number = str(next(self._numbers))
         self._subscriptions[number] = subscription
+        if self._is_ending:
+            asyncio.get_running_loop().call_soon(subscription.end, Close.RESTARTING)
         return f"{self.channel}~{number}"
 
     def unregister(self, connection: str) -> None:

@@ -45,7 +45,12 @@ class DatabaseAway:
     """Whether they have can't be told."""
 
 
-Refusal = TooLarge | TooMany | NobodyKnown | DatabaseAway
+@dataclass(frozen=True)
+class Restarting:
+    """The server is about to end."""
+
+
+Refusal = TooLarge | TooMany | NobodyKnown | DatabaseAway | Restarting
 
 
 def response(refusal: Refusal, path: str, sent: Mapping[str, str]) -> HttpResponse:
@@ -69,6 +74,8 @@ def _json(refusal: Refusal) -> HttpResponse:
         case DatabaseAway():
             detail = "The database does not answer. Nothing was changed."
             return answer(503, detail, retry_after=AGAIN)
+        case Restarting():
+            return answer(503, "The hub restarts. Nothing was changed.", retry_after=AGAIN)
     return answer(401, "Sign in, or send an API key.")
 
 
@@ -80,7 +87,7 @@ def _page(refusal: Refusal, request: HttpRequest) -> HttpResponse:
         case TooMany():
             safe = _("Nothing was stored. Too many large files are on their way just now.")
             return errors.page(request, 503, safe=safe, retry_after=AGAIN)
-        case DatabaseAway():
+        case DatabaseAway() | Restarting():
             return errors.page(request, 503, retry_after=AGAIN)
     return redirect_to_login(request.path)
 

@@ -10,17 +10,21 @@
   larger once it is known whose it is.
 - What Django streams waits for a client that reads slowly.
 - Forms are left to Django: one that can't be read gets an answer. So does an address that is far too long.
-- On SIGTERM every socket is closed with 4012 before the applications are cancelled.
+- On SIGTERM nobody new is let in, the sockets are closed with 4012 one after the other, and what is asked already is
+  answered; the process ends within half a minute, whatever its clients do.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import logging
 import os
 import sys
+import threading
+from collections.abc import Callable
 from functools import partial
 from io import BytesIO
 from typing import Any, Final
@@ -36,7 +40,7 @@ from daphne.server import Server as DaphneServer  # first: it installs Twisted's
 from daphne.http_protocol import WebRequest
 from daphne.ws_protocol import WebSocketProtocol
 from autobahn.websocket.types import ConnectionDeny
-from twisted.internet import defer, interfaces
+from twisted.internet import defer, interfaces, reactor
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
@@ -58,8 +62,14 @@ MOST_DROPPED: Final = 64 * 1024 * 1024
 """Bytes of a body over the limit that are read, so that the client hears why, before its connection is cut."""
 MOST_LARGE: Final = 8
 """Bodies over Django's limit that are under way at once, each in files of up to three times its size."""
+SPREAD: Final = 3.0
+"""Seconds over which the sockets are closed when the server stops, so that they don't all come back at once."""
 FAREWELL: Final = 2.0
-"""Seconds for the sockets to take their closing frame when the server stops."""
+"""Seconds for the last of them to take its closing frame, and again for what is still to be written at the end."""
+REQUESTS: Final = 15.0
+"""Seconds for requests that are under way when the server stops."""
+BY_FORCE: Final = 27.0
+"""Seconds after SIGTERM at which the process ends even if a thread does not: supervisors kill at 30."""
 
 
 @implementer(interfaces.IPushProducer)
@@ -222,6 +232,11 @@ class HubRequest(WebRequest):  # type: ignore[misc]
     def process(self) -> Any:
         # Daphne believes it, whoever sends it, and moves every address of the answer below it.
         self.requestHeaders.removeHeader(b"daphne-root-path")
+        if self.server.stopping:
+            self.channel.persistent = False
+            self.setHeader(b"connection", b"close")
+        if self.server.stopped:
+            self._refuse(refusal.Restarting())
         if self.refused is None:
             if self.received and self._header(b"content-length") is None:
                 # It came in chunks; Django reads no form of which it is not told how long it is.
@@ -252,6 +267,18 @@ class HubRequest(WebRequest):  # type: ignore[misc]
 class Server(DaphneServer):  # type: ignore[misc]
     exit_code = 0
     writes_fast = False
+    stopping = False
+    """Nobody new is let in; what comes over a connection that was there is the last on it."""
+    stopped = False
+    """Nothing is begun any more."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._ports: list[Any] = []
+
+    def listen_success(self, port: Any) -> None:
+        self._ports.append(port)
+        super().listen_success(port)
 
     def listen_error(self, failure: Any) -> None:
         sys.stderr.write(f"{failure.getErrorMessage()}\n")
@@ -287,24 +314,63 @@ class Server(DaphneServer):  # type: ignore[misc]
         return defer.Deferred.fromFuture(asyncio.ensure_future(self._say_goodbye()))
 
     async def _say_goodbye(self) -> None:
+        _end_by_force(BY_FORCE)
+        self.stopping = True
+        for port in self._ports:
+            port.stopListening()
         board = switchboard.of_loop()
-        if board.close_all(Close.RESTARTING):
-            try:
-                async with asyncio.timeout(FAREWELL):
-                    while board.clients:  # noqa: ASYNC110 - once, at the very end
-                        await asyncio.sleep(0.05)
-            except TimeoutError:
-                logger.info("%d clients did not take their farewell", board.clients)
-        running = [
-            details["application_instance"]
-            for details in self.connections.values()
-            if "application_instance" in details and not details["application_instance"].done()
-        ]
-        for application_instance in running:
+        await board.send_away(SPREAD)
+        if not await _comes_true(lambda: not board.clients, FAREWELL):
+            logger.info("%d clients did not take their farewell", board.clients)
+        if not await _comes_true(lambda: not self._requests(), REQUESTS):
+            logger.warning("%d requests were cut off", len(self._requests()))
+        self.stopped = True
+        running = self._running()
+        for application_instance in running.values():
             application_instance.cancel()
         if running:
-            await asyncio.wait(running, timeout=FAREWELL)
-        await board.stop()
+            await asyncio.wait(running.values(), timeout=FAREWELL)
+        await _comes_true(lambda: not reactor.getWriters(), FAREWELL)  # type: ignore[misc]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                await board.stop()
+
+    def _running(self) -> dict[Any, asyncio.Task[None]]:
+        return {
+            protocol: details["application_instance"]
+            for protocol, details in self.connections.items()
+            if "application_instance" in details and not details["application_instance"].done()
+        }
+
+    def _requests(self) -> list[HubRequest]:
+        """Those that still wait for an answer; a stream has none."""
+        return [
+            one
+            for one in self._running()
+            if isinstance(one, HubRequest) and (one.flow is None or one.flow.is_ours)
+        ]
+
+
+async def _comes_true(condition: Callable[[], bool], within: float) -> bool:
+    """Whether it is true within so many seconds."""
+    until = asyncio.get_running_loop().time() + within
+    while not condition():
+        if asyncio.get_running_loop().time() > until:
+            return False
+        await asyncio.sleep(0.05)
+    return True
+
+
+def _end_by_force(after: float) -> None:
+    """Python waits for its threads without end, and one of them may wait for a database that is away."""
+
+    def end() -> None:
+        logger.warning("Ended by force %g s after being asked to stop", after)
+        os._exit(0)
+
+    timer = threading.Timer(after, end)
+    timer.daemon = True
+    timer.start()
 
 
 class RequestFlow(TransportFlow):

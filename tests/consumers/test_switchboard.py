@@ -537,3 +537,17 @@ async def test_a_lost_topic_is_revoked_and_may_be_given_back(board, log):
     assert subscription.implied == frozenset()  # so that the next look finds that it may read more
     subscription.hand_whisper(Whisper(None, "x.y", {}))
     assert len(client.items) == 2
+
+
+async def test_before_a_restart_everybody_is_sent_away_in_turn_and_fed_no_more(board, log):
+    clients = [(await connected(board))[1] for _ in range(20)]
+    going = asyncio.create_task(board.send_away(0.2))
+    await asyncio.sleep(0.1)
+    assert 0 < sum(client.ended is Close.RESTARTING for client in clients) < len(clients)
+    await going
+    assert all(client.ended is Close.RESTARTING for client in clients)
+    tell(board, log.add())
+    await asyncio.sleep(0.05)
+    assert not any(client.offsets for client in clients)
+    _, late = await connected(board)
+    await until(lambda: late.ended is Close.RESTARTING)

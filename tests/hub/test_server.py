@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import re
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection, transaction
 
 from accounts.authenticate import make_key
 from hub import bodies
 from tasks import files, jobs
-from tests.live import ROOT, LiveServer, cookies_of, live_server, newcomer
+from tests.live import ROOT, LiveServer, child_environment, cookies_of, live_server, newcomer
 
 pytestmark = pytest.mark.usefixtures("live_db")
 MB = 1024 * 1024
@@ -342,3 +347,40 @@ def test_a_large_download_waits_for_who_reads_slowly():
         answer = httpx.get(f"{server.url}{path}", headers=headers, timeout=30)
         assert answer.content == b"x" * 60 * MB
         assert "rror" not in server.said(), server.said()
+
+
+def test_asked_to_stop_it_lets_nobody_in_and_answers_what_it_was_asked():
+    user = newcomer("admin", is_superuser=True, is_staff=True)
+    _, secret = make_key(user, "stop")
+    body = {"topic": "group.dashboard", "type": "test.stop", "data": {"mark": secret[:8]}}
+    with live_server("daphne") as server, ThreadPoolExecutor(1) as pool:
+        process = server.streams.process
+        assert process is not None
+        with transaction.atomic():
+            if connection.vendor == "postgresql":
+                with connection.cursor() as cursor:
+                    cursor.execute("LOCK TABLE hub_events_event IN EXCLUSIVE MODE")
+            asked = pool.submit(
+                httpx.post,
+                f"{server.url}/api/v1/events",
+                json=body,
+                headers={"Authorization": f"Bearer {secret}"},
+                timeout=20,
+            )
+            time.sleep(1)  # it waits for the lock by now
+            process.send_signal(signal.SIGTERM)
+            time.sleep(1)
+            assert process.poll() is None
+            with pytest.raises(httpx.ConnectError):
+                httpx.get(f"{server.url}/healthz")
+        answer = asked.result(20)
+        assert answer.status_code == 201
+        assert process.wait(10) == 0
+
+
+def test_a_thread_that_never_ends_does_not_keep_the_process():
+    said = "import threading; from hub import server; server._end_by_force(0.2); threading.Event().wait()"
+    done = subprocess.run(
+        [sys.executable, "-c", said], cwd=ROOT, env=child_environment(8000), timeout=30, check=False
+    )
+    assert done.returncode == 0
