@@ -153,6 +153,13 @@ def presence_by_counter() -> None:
     presence.LEASE = 10**9  # type: ignore[misc]
 
 
+def stock_core_layer() -> None:
+    """What the layer brings is all there is: nobody looks into the log."""
+    blocked_loop()
+    no_contiguity()
+    no_pulse()
+
+
 # --- windows: no defects, only a wait of 50 ms where something else may come between
 
 
@@ -186,6 +193,18 @@ def pause_during_drain() -> None:
     Subscription._read_page = read_page  # type: ignore[method-assign]
 
 
+def blocked_loop() -> None:
+    """The loop hangs for two seconds once the first message comes."""
+    honest = Switchboard._take
+    left = iter([2.0])
+
+    def take(self: Switchboard, message: dict[str, Any]) -> None:
+        time.sleep(next(left, 0.0))
+        honest(self, message)
+
+    Switchboard._take = take  # type: ignore[method-assign]
+
+
 def pause_before_hand_over() -> None:
     honest = Switchboard._take
 
@@ -207,6 +226,7 @@ SERVER_DEFECTS: Final[dict[str, Callable[[], None]]] = {
         authorised_at_subscribe,
         resume_without_authorisation,
         presence_by_counter,
+        stock_core_layer,
     )
 }
 WINDOWS: Final[dict[str, Callable[[], None]]] = {
@@ -216,6 +236,7 @@ WINDOWS: Final[dict[str, Callable[[], None]]] = {
         pause_after_read,
         pause_during_drain,
         pause_before_hand_over,
+        blocked_loop,
     )
 }
 
