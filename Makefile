@@ -15,8 +15,8 @@ test: .venv/.dev ## Test on SQLite, and on PostgreSQL where there is one (ARGS="
 faults: .venv/.dev ## Every experiment of docs/faults.md at full counts (ARGS="E20 E31" for some)
 	@.venv/bin/python scripts/faults $(ARGS)
 
-bench: .venv/.dev ## How long a room of 100,000 messages takes to open, on both databases
-	@.venv/bin/python -m benchmarks.open_room
+bench: .venv/.dev ## Fan-out, and opening a long room, in figures (ONLY="W1 W2" for some)
+	@ONLY="$(ONLY)" .venv/bin/python -m benchmarks
 
 lint: .venv/.dev ## Every check that needs no server
 	@scripts/lint

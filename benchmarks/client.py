@@ -42,7 +42,7 @@ class LoadClient:
 
 @contextlib.contextmanager
 def load_client(
-    port: int, connections: Iterable[tuple[str, ...]], *, ready: str = "-", cpu: int | None = None
+    port: int, connections: Iterable[tuple[str, ...]], *, ready: str = "-"
 ) -> Iterator[LoadClient]:
     """`connections`: ("ws" or "sse", path, header line…) each."""
     with tempfile.TemporaryDirectory() as name:
@@ -54,9 +54,8 @@ def load_client(
         subprocess.run([compiler, "-O2", "-o", str(program), str(SOURCE)], check=True)
         lines = home / "connections"
         lines.write_text("".join("\t".join(one) + "\n" for one in connections), encoding="utf-8")
-        pin = ["taskset", "-c", str(cpu)] if cpu is not None else []
         process = subprocess.Popen(
-            [*pin, str(program), str(port), str(lines), ready],
+            [str(program), str(port), str(lines), ready],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

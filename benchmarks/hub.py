@@ -13,10 +13,12 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+from hub.local import redis
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 START_SECONDS: Final = 60
@@ -51,10 +53,6 @@ class Hub:
         """Seconds of processor time that all server processes have taken."""
         return sum(cpu_of(server.pid) for server in self.servers)
 
-    def resident(self) -> int:
-        """Bytes of memory that all server processes hold."""
-        return sum(resident_of(server.pid) for server in self.servers)
-
     def work(self, name: str, **arguments: Any) -> Any:
         """Run a function of `benchmarks/inside.py` in a process of the hub's; what it printed as JSON."""
         with self.working(name, **arguments) as process:
@@ -77,12 +75,11 @@ class Hub:
 
 
 @contextlib.contextmanager
-def running(database_url: str = "", *, servers: int = 1, **environment: str) -> Iterator[Hub]:
-    """`database_url` empty: SQLite in the data directory, with the settings of production."""
+def running(environment: Mapping[str, str], *, servers: int = 1) -> Iterator[Hub]:
+    """With these settings beside those of production; on SQLite in the data directory unless they name a database."""
     with tempfile.TemporaryDirectory(prefix="hub-bench-") as name, contextlib.ExitStack() as stack:
         home = Path(name)
         ports = [free_port() for _ in range(servers)]
-        redis = home / "redis.sock"
         variables = {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "hub.settings",
@@ -90,13 +87,13 @@ def running(database_url: str = "", *, servers: int = 1, **environment: str) -> 
             "HUB_URL": f"http://127.0.0.1:{ports[0]}",
             "HUB_LOG_LEVEL": "WARNING",
             "HUB_DEMO": "0",
-            "DATABASE_URL": database_url,
-            "REDIS_URL": f"unix://{redis}",
+            "DATABASE_URL": "",
+            "REDIS_URL": redis.address(home),
             "SECRET_KEY": secrets.token_hex(32),
             "HUB_LAYER_KEY": secrets.token_hex(32),
             **environment,
         }
-        stack.enter_context(_redis(home, redis))
+        stack.enter_context(_redis(home))
         hub = Hub(home, variables, ports)
         hub.work("prepare")
         stack.callback(hub.stop)
@@ -105,15 +102,10 @@ def running(database_url: str = "", *, servers: int = 1, **environment: str) -> 
 
 
 @contextlib.contextmanager
-def _redis(home: Path, path: Path) -> Iterator[None]:
-    from hub.local.redis import _program
-
-    argv = [_program(), "--port", "0", "--unixsocket", str(path), "--dir", str(home), "--save", ""]
+def _redis(home: Path) -> Iterator[None]:
     with (home / "redis.log").open("wb") as log:
-        process = subprocess.Popen(argv, stdout=log, stderr=log)
+        process = subprocess.Popen(redis.command(home), stdout=log, stderr=log)
     try:
-        while not path.exists():
-            time.sleep(0.02)
         yield
     finally:
         process.terminate()
@@ -142,10 +134,3 @@ def wait_for(url: str) -> None:
 def cpu_of(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def resident_of(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"process {pid} has no memory")
