@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import orjson
 
@@ -77,13 +77,14 @@ class Whisper:
         return _members({**about, "type": self.type, "data": self.data})
 
 
+ResetReason = Literal["expired", "ahead", "epoch"]
+
+
 @dataclass(frozen=True)
 class Reset:
-    """`reason` is `expired`, `ahead` or `epoch`."""
-
     topic: str
     offset: int
-    reason: str
+    reason: ResetReason
 
     @cached_property
     def json(self) -> str:

@@ -20,7 +20,7 @@ from consumers import farewell
 from consumers.cursor import Cursor
 from consumers.database import in_database, soon
 from consumers.ledger import Reason
-from consumers.protocol import Close, Item, Reset, Revoked, Run, Whisper
+from consumers.protocol import Close, Item, Reset, ResetReason, Revoked, Run, Whisper
 from events import epoch as epochs
 from events import log
 from events.log import LoggedEvent, Reach
@@ -314,7 +314,7 @@ class Subscription:
             if self._is_live:
                 self._board.owe_no_more(name, self.positions[name], reason)
 
-    def _reset(self, name: str, head: int, why: str) -> Reset:
+    def _reset(self, name: str, head: int, why: ResetReason) -> Reset:
         self._board.ledger.resets[why] += 1
         return Reset(name, head, why)
 
@@ -328,7 +328,7 @@ class Subscription:
         self._heads[name] = reach.head
         self._behind[name] = None
         epoch, offset = said or (self.epoch, None)
-        why = None
+        why: ResetReason | None = None
         if epoch != self.epoch:
             why = "epoch"
         elif offset is not None and offset > reach.head:

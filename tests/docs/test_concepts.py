@@ -34,7 +34,9 @@ from notifications.tasks import prune
 from tests.live import Child, LiveServer, child_environment, cookies_of, live_server, newcomer
 
 pytestmark = pytest.mark.usefixtures("live_db")
-PATIENCE = 60.0  # seconds until a test gives up; a worker alone takes ten to start on a busy machine
+PATIENCE = (
+    60.0  # seconds until a test gives up; a worker alone takes ten to start on a busy machine
+)
 
 
 def key_of(user) -> dict[str, str]:
@@ -245,7 +247,7 @@ async def test_a_process_joins_with_its_first_reader_and_leaves_after_its_last(
 
     async def become(count: int) -> None:
         async with asyncio.timeout(PATIENCE):
-            while await in_database(readers) != count:  # noqa: ASYNC110 - Redis tells nobody
+            while await in_database(readers) != count:
                 await asyncio.sleep(0.05)
 
     assert await in_database(readers) == 0
