@@ -1,6 +1,6 @@
 """The hub's server with one defect planted: `python -m tests.faults.planted no_pulse --port 8000`.
 
-Each replaces what makes one promise true by what a first attempt would have written. The experiments must catch
+What publishes plants the same one (`tests/faults/writer.py`). Each replaces what makes one promise true by what a first attempt would have written. The experiments must catch
 every one of them; the product itself has no switch for it.
 """
 
@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from hub import server  # sets Django up, which what follows needs
 
 # isort: split
+import orjson
 from channels.exceptions import StopConsumer
-from django.db.models import F
+from django.db.models import F, Model
+from django.utils import timezone
 
 from accounts.authenticate import Credential
 from consumers import door, subscription, switchboard, websocket
@@ -32,9 +35,10 @@ from consumers.limits import (
 from consumers.protocol import Item
 from consumers.subscription import Subscription
 from consumers.switchboard import Line, Switchboard
-from events import epoch, log, presence, sequence
+from events import epoch, layer, log, presence, redis_client, sequence
 from events.log import LoggedEvent, Reach
 from events.models import Event, Topic
+from notifications import model_events
 
 PAUSE: Final = 0.05
 
@@ -160,6 +164,37 @@ def stock_core_layer() -> None:
     no_pulse()
 
 
+def save_not_atomic() -> None:
+    """A lone `save()` has committed the row by the time its event is made."""
+
+    def leave_alone(model: type[Model]) -> None:
+        return
+
+    model_events._make_save_atomic = leave_alone
+
+
+def event_in_post_save() -> None:
+    """The signal tells the group itself, before the commit; there is no log."""
+
+    def saved(sender: type[Model], instance: Model, created: bool, **_: Any) -> None:
+        for each in model_events.watches_of(sender):
+            topic = str(each.topic_of(instance))
+            name = f"planted:{topic}"
+            redis_client.blocking().setnx(name, log.heads([topic])[topic])
+            event = LoggedEvent(
+                topic,
+                redis_client.blocking().incr(name),
+                f"{each.type}.{'created' if created else 'updated'}",
+                orjson.dumps(model_events._data(each, instance, "created")).decode(),
+                log.rfc3339(timezone.now()),
+            )
+            message = {"type": "hub.event", "epoch": epoch.current(), "event": event.as_dict()}
+            layer.group_send_many([(topic, message)])
+
+    model_events._saved = saved  # type: ignore[assignment]
+    save_not_atomic()
+
+
 # --- windows: no defects, only a wait of 50 ms where something else may come between
 
 
@@ -214,7 +249,7 @@ def pause_before_hand_over() -> None:
     Switchboard._take = take  # type: ignore[method-assign]
 
 
-SERVER_DEFECTS: Final[dict[str, Callable[[], None]]] = {
+DEFECTS: Final[dict[str, Callable[[], None]]] = {
     defect.__name__: defect
     for defect in (
         no_contiguity,
@@ -227,6 +262,8 @@ SERVER_DEFECTS: Final[dict[str, Callable[[], None]]] = {
         resume_without_authorisation,
         presence_by_counter,
         stock_core_layer,
+        save_not_atomic,
+        event_in_post_save,
     )
 }
 WINDOWS: Final[dict[str, Callable[[], None]]] = {
@@ -241,6 +278,26 @@ WINDOWS: Final[dict[str, Callable[[], None]]] = {
 }
 
 
+def plant(name: str) -> None:
+    """In this process, for good."""
+    {**DEFECTS, **WINDOWS}[name]()
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """In this process, for a while: what runs here is put back at the end."""
+    owners: list[Any] = [Line, Subscription, Switchboard, sequence, subscription, switchboard]
+    before = [(owner, dict(vars(owner))) for owner in owners]
+    plant(name)
+    try:
+        yield
+    finally:
+        for owner, honest in before:
+            for attribute, value in honest.items():
+                if vars(owner)[attribute] is not value:
+                    setattr(owner, attribute, value)
+
+
 if __name__ == "__main__":
-    {**SERVER_DEFECTS, **WINDOWS}[sys.argv.pop(1)]()
+    plant(sys.argv.pop(1))
     sys.exit(server.main())

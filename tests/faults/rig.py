@@ -128,6 +128,7 @@ class Rig:
     nginx: Child | None = None
     postgres: Proxy | None = None
     redis_proxy: Proxy | None = None
+    planted: str = ""
 
     @property
     def children(self) -> list[Child]:
@@ -137,9 +138,8 @@ class Rig:
     def write(self, work: str, **arguments: Any) -> list[dict[str, Any]]:
         """Run a function of `tests/faults/writer.py` to its end; the lines it printed. Raises AssertionError when it
         fails."""
-        command = [sys.executable, "-m", "tests.faults.writer", work, json.dumps(arguments)]
         done = subprocess.run(
-            command,
+            self._writer(work, arguments),
             cwd=ROOT,
             env=self.env,
             stdout=subprocess.PIPE,
@@ -153,13 +153,20 @@ class Rig:
     @contextlib.contextmanager
     def writing(self, work: str, **arguments: Any) -> Iterator[None]:
         """A function of `tests/faults/writer.py` runs meanwhile, and is killed at the end."""
-        command = [sys.executable, "-m", "tests.faults.writer", work, json.dumps(arguments)]
+        command = self._writer(work, arguments)
         process = subprocess.Popen(command, cwd=ROOT, env=self.env, stdout=subprocess.DEVNULL)
         try:
             yield
         finally:
             process.kill()
             process.wait()
+
+    def _writer(self, work: str, arguments: dict[str, Any]) -> list[str]:
+        planted = [self.planted] if self.planted else []
+        return [
+            *(sys.executable, "-m", "tests.faults.writer", work),
+            *(json.dumps(arguments), *planted),
+        ]
 
     def metrics(self, server: int = 0) -> dict[str, float]:
         """The counters of one server, by name with its labels as Prometheus writes them."""
@@ -226,7 +233,7 @@ def rig(
     env: Mapping[str, str] | None = None,
     planted: str = "",
 ) -> Iterator[Rig]:
-    """`planted` names a defect of `tests/faults/planted.py` that every server runs with."""
+    """`planted` names a defect of `tests/faults/planted.py` that every server and writer runs with."""
     home = Path(tempfile.mkdtemp(prefix="rig-", dir=settings.HUB_DATA_DIR))
     ports = [free_port() for _ in range(servers)]
     front = free_port() if nginx else ports[0]
@@ -242,7 +249,7 @@ def rig(
             CELERY_SKIP_CHECKS="1",
             **(env or {}),
         )
-        hub = Rig(home, f"http://127.0.0.1:{front}", environment, server_of_redis)
+        hub = Rig(home, f"http://127.0.0.1:{front}", environment, server_of_redis, planted=planted)
         if redis_proxy:
             hub.redis_proxy = stack.enter_context(Proxy(server_of_redis.socket))
             environment["REDIS_URL"] = f"redis://127.0.0.1:{hub.redis_proxy.port}/0"
