@@ -334,6 +334,29 @@ def transactions(topic: str, n: int, mark: str) -> None:
             say("fail" if number % 2 else "ok", marks)
 
 
+def in_bulk(n: int, mark: str) -> None:
+    """`n` orders made at once, all of them updated at once, and `n` others deleted with their customer."""
+    from tests.shop.models import Customer, Order
+
+    customer = Customer.objects.create(name=mark)
+    Order.objects.bulk_create(Order(name=f"{mark}made {at}") for at in range(n))
+    Order.objects.filter(name__startswith=f"{mark}made").update(state="late")
+    Order.objects.bulk_create(
+        Order(name=f"{mark}cascade {at}", customer=customer) for at in range(n)
+    )
+    customer.delete()
+
+
+def nest_in_tasks(mark: str) -> None:
+    """Have workers save orders in transactions in transactions."""
+    from tests.shop.nesting import DEPTHS, ENDINGS
+    from tests.shop.tasks import nest_in_task
+
+    for depth in DEPTHS:
+        for ending in ENDINGS:
+            nest_in_task.delay(f"{mark}{depth}-{ending}-", depth, ending)
+
+
 # --- rights that end
 
 
@@ -406,7 +429,17 @@ ENDS: Final[dict[str, Callable[[Loss], None]]] = {
 }
 WORKS: Final[dict[str, Callable[..., None]]] = {
     work.__name__: work
-    for work in (stream, at_once, crossing, doomed_saves, doomed_publishing, transactions, revoke)
+    for work in (
+        stream,
+        at_once,
+        crossing,
+        doomed_saves,
+        doomed_publishing,
+        transactions,
+        in_bulk,
+        nest_in_tasks,
+        revoke,
+    )
 }
 
 if __name__ == "__main__":

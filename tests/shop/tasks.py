@@ -12,6 +12,7 @@ from celery import shared_task
 from django import forms
 
 from tasks import attach, log, progress, track, tracked
+from tests.shop.nesting import nest
 
 
 class StocktakeForm(forms.Form):
@@ -119,3 +120,8 @@ def _mark(path: str) -> None:
 @shared_task(time_limit=2)
 def limited() -> None:
     time.sleep(60)
+
+
+@shared_task
+def nest_in_task(mark: str, depth: int, ending: str) -> None:
+    nest(mark, depth, ending)
