@@ -20,7 +20,7 @@ from accounts.authenticate import Credential
 from consumers import outbox, subscription, switchboard
 from consumers.cursor import Cursor
 from consumers.outbox import Outbox
-from consumers.protocol import Close, Item, Reset, Run
+from consumers.protocol import Close, Item, Reset, ResetReason, Run
 from consumers.subscription import Subscription
 from consumers.switchboard import Switchboard
 from events.log import LoggedEvent, Reach
@@ -507,10 +507,10 @@ def first_fault(world: World) -> str:
     return ""
 
 
-def _expected(cursor: Cursor | None, head: int) -> tuple[str, int]:
+def _expected(cursor: Cursor | None, head: int) -> tuple[ResetReason | None, int]:
     if cursor is None:
-        return "", head
+        return None, head
     if cursor.epoch != EPOCH:
         return "epoch", head
     offset = cursor.positions[TOPIC]
-    return ("ahead", head) if offset > head else ("", offset)
+    return ("ahead", head) if offset > head else (None, offset)

@@ -106,7 +106,7 @@ async def killed_in_the_handler(recorder: Recorder, n: int, planted: str = "") -
     )
 
 
-@pytest.mark.experiment("E00", quick=True)
+@pytest.mark.experiment("E00")
 async def test_a_save_whose_process_is_killed_leaves_row_and_event_or_neither(
     recorder: Recorder, counted: Callable[..., int], report: Report
 ):
@@ -144,7 +144,7 @@ async def half_ending_badly(
     return verdict, committed, told, lines
 
 
-@pytest.mark.experiment("E06", quick=True)
+@pytest.mark.experiment("E06")
 async def test_no_transaction_that_ends_badly_is_heard_of(
     recorder: Recorder, counted: Callable[..., int], report: Report
 ):
@@ -172,7 +172,7 @@ async def test_an_event_sent_before_the_commit_is_noticed(recorder: Recorder, re
     assert caught, "the experiment can't tell an event whose transaction was undone"
 
 
-@pytest.mark.experiment("E22", quick=True)
+@pytest.mark.experiment("E22")
 async def test_what_a_killed_process_committed_is_told_by_the_others(
     recorder: Recorder, counted: Callable[..., int], report: Report
 ):
