@@ -168,6 +168,18 @@ async def test_who_does_not_read_costs_little_and_is_closed(
         assert found.p99 <= 1.0, found
 
 
+@pytest.mark.experiment("E80")
+async def test_buffers_without_bounds_are_noticed(
+    recorder: Recorder, counted: Callable[..., int], in_full: bool, report: Report
+):
+    part = counted(100) / 100
+    seconds = 60 if in_full else outbox.STUCK + 4
+    found = await slow_readers(recorder, part, seconds, planted="unbounded_buffers")
+    caught = found.closed == 0 or found.grown > 100 * MB
+    report(control="unbounded_buffers", caught=caught, worst=str(found))
+    assert caught, found
+
+
 # --- E83: who shouts --------------------------------------------------------------------------------------------------
 
 
