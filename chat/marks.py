@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from chat import rooms
-from chat.messages import MENTIONED, key_of
+from chat.mentions import MENTIONED, key_of
 from chat.models import Membership, Mention, Message, Room
 from events import log, publish, topics
 from events.models import Event

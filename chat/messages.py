@@ -6,25 +6,22 @@ A post holds its room's row, so ids, events and offsets of one room come in one 
 from __future__ import annotations
 
 import uuid
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
-from django.utils import timezone, translation
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts import audience, profiles
-from chat import rooms, text
+from chat import mentions, rooms, text
 from chat.errors import InvalidChat, NoSuchMessage, NotAllowed, NotPossible
-from chat.models import Involvement, Kind, Membership, Mention, Message, Room
+from chat.models import Kind, Mention, Message, Room
 from events import log, publish, redact, topics
 from events.errors import EventTooLarge
-from notifications import notify, notifying, withdraw
-from tasks import notices
 
 POSTS: Final = "posts"
 POSTS_PER_MINUTE: Final = 300
@@ -33,11 +30,6 @@ PAGE: Final = 50
 PAGE_MAX: Final = 200
 NAMED_MOST: Final = 50
 """People that one message may name: each is told, and posting is no way round the limit on notifications."""
-MENTIONED: Final = "room.mention"
-"""The kind of the notification that a mention makes."""
-_KEY: Final = "mention:"
-_EXCERPT: Final = 200
-"""Characters of the message that its notifications quote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +117,7 @@ def post(user: User, room_id: int, client_id: uuid.UUID, body: str) -> tuple[Mes
         room.save(update_fields=["last_message"])
         _mention(message, named)
         _tell(message, "message.created")
-        _notify(room, message, user, named)
+        mentions.tell(room, message, user, named)
     return message, True
 
 
@@ -153,14 +145,8 @@ def edit(user: User, room_id: int, message_id: int, body: str) -> Message:
         Mention.objects.filter(message=message).exclude(user__in=named).delete()
         _mention(message, named)
         _tell(message, "message.updated", mentioned_before=before)
-        notifying.amend(
-            actor_id=user.pk,
-            kind=MENTIONED,
-            key=key_of(message.pk),
-            body=text.excerpt(body, _EXCERPT),
-            people={person.pk for person in named},
-        )
-        _notify(room, message, user, named)
+        mentions.amend(message, named)
+        mentions.tell(room, message, user, named)
     return message
 
 
@@ -187,66 +173,36 @@ def delete(user: User, room_id: int, message_id: int) -> Message:
         Mention.objects.filter(message=message).delete()
         redact([_about(message)], ["body", "html"])
         _tell(message, "message.deleted", mentioned_before=before)
-        withdraw(actor_id=message.author_id, kind=MENTIONED, key=key_of(message.pk))
+        mentions.withdraw(message)
     return message
-
-
-def standing(told: Collection[tuple[int, str]]) -> dict[tuple[int, str], bool]:
-    """The rule of `MENTIONED`: who is still named, still reads the room, and whether they have read the message.
-
-    An edit that names somebody in what they have read is news to them, so there they have not.
-    """
-    keys = {key_of(pk): pk for _, key in told if (pk := _id_in(key)) is not None}
-    named = Mention.objects.filter(
-        message__in=keys.values(), user__in={user_id for user_id, _ in told}
-    ).values_list("user_id", "message_id", "room_id", "message__edited_at")
-    places = {(user_id, key_of(pk)): (pk, room_id, at) for user_id, pk, room_id, at in named}
-    asked = {pair: places[pair] for pair in told if pair in places}
-    readers = audience.allowed(
-        [(user_id, topics.room(room_id)) for (user_id, _), (_, room_id, _) in asked.items()]
-    )
-    read: dict[tuple[int, int], int] = {
-        (user_id, room_id): up_to
-        for user_id, room_id, up_to in Membership.objects.filter(
-            user__in={user_id for user_id, _ in asked},
-            room__in={room_id for _, room_id, _ in asked.values()},
-        ).values_list("user_id", "room_id", "read_up_to")
-    }
-    return {
-        (user_id, key): edited_at is None and pk <= read.get((user_id, room_id), 0)
-        for (user_id, key), (pk, room_id, edited_at) in asked.items()
-        if (user_id, topics.room(room_id)) in readers
-    }
 
 
 def items(messages: Iterable[Message]) -> list[dict[str, Any]]:
     """Messages as the API and events have them: authors in one query, mentions in another."""
     rows = list(messages)
     authors = profiles.people({row.author_id for row in rows if row.author_id is not None})
-    mentions: dict[int, list[int]] = {}
+    named: dict[int, list[int]] = {}
     for message_id, user_id in (
         Mention.objects.filter(message__in=[row.pk for row in rows])
         .order_by("user_id")
         .values_list("message_id", "user_id")
     ):
-        mentions.setdefault(message_id, []).append(user_id)
-    return [_item(row, authors, mentions.get(row.pk, [])) for row in rows]
+        named.setdefault(message_id, []).append(user_id)
+    return [_item(row, authors, named.get(row.pk, [])) for row in rows]
 
 
 def item(message: Message) -> dict[str, Any]:
     return items([message])[0]
 
 
-def _item(
-    row: Message, authors: Mapping[int, dict[str, Any]], mentions: list[int]
-) -> dict[str, Any]:
+def _item(row: Message, authors: Mapping[int, dict[str, Any]], named: list[int]) -> dict[str, Any]:
     return {
         "id": row.pk,
         "room": row.room_id,
         "author": None if row.author_id is None else authors.get(row.author_id),
         "body": row.body,
         "html": row.html,
-        "mentions": mentions,
+        "mentions": named,
         "client_id": str(row.client_id),
         "at": log.rfc3339(row.created_at),
         "edited_at": None if row.edited_at is None else log.rfc3339(row.edited_at),
@@ -310,44 +266,5 @@ def _tell(message: Message, event_type: str, **more: Any) -> None:
         raise InvalidChat("body", _("is too long once its layout is drawn: shorten it")) from None
 
 
-def _notify(room: Room, message: Message, author: User, named: Iterable[User]) -> None:
-    """Who muted the room is not told; who was told of this message and still is named isn't again."""
-    muted = Membership.objects.filter(room=room, involvement=Involvement.NOTHING)
-    quiet = set(muted.values_list("user_id", flat=True))
-    told = [person for person in named if person.pk != author.pk and person.pk not in quiet]
-    speaking: dict[str, list[User]] = defaultdict(list)
-    for person in told:
-        speaking[notices.language_of(person)].append(person)
-    for language, people in speaking.items():
-        with translation.override(language):
-            title = _title(room, author)
-        notify(
-            to=people,
-            kind=MENTIONED,
-            title=text.excerpt(title, 200),
-            body=text.excerpt(message.body, _EXCERPT),
-            url=f"/rooms/{room.pk}/at/{message.pk}/",
-            actor=author,
-            key=key_of(message.pk),
-        )
-
-
-def _title(room: Room, author: User) -> str:
-    who = profiles.display_name(author)
-    if room.kind == Kind.DIRECT:
-        return _("%(who)s mentioned you") % {"who": who}
-    return _("%(who)s mentioned you in %(room)s") % {"who": who, "room": room.name}
-
-
 def _about(message: Message) -> str:
     return f"message:{message.pk}"
-
-
-def key_of(message_id: int) -> str:
-    """What the notifications of those named in this message have as their key."""
-    return f"{_KEY}{message_id}"
-
-
-def _id_in(key: str) -> int | None:
-    number = key.removeprefix(_KEY)
-    return int(number) if number.isdecimal() and len(number) < 19 else None

@@ -5,18 +5,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from django.db import connection, transaction
+from django.db import connection
 from django.utils import timezone
 
-from chat import messages
-from chat.models import Mention, Room
-from notifications import notifying
+from chat import mentions
+from chat.models import Room
+from events import log, topics
 
 KEPT: Final = timedelta(hours=1)
 """After its deletion: who comes back meanwhile is told of it as the member that they were."""
 _ROWS: Final = 500
-_MENTIONS: Final = 100
-"""Each may have a notification, which is taken back with an event and with what the log has of it."""
 _MESSAGES: Final = 40
 """Of 4000 characters each, which the search index has to forget, too, they hold SQLite's one writer for some 50 ms."""
 
@@ -28,23 +26,11 @@ def prune() -> int:
 
 
 def _take_away(room_id: int) -> int:
-    gone = _take_back(room_id)
+    gone = mentions.take_back(room_id)
     gone += _bite_by_bite("hub_chat_membership", room_id, _ROWS)
     gone += _bite_by_bite("hub_chat_message", room_id, _MESSAGES)
+    log.clear(topics.room(room_id))
     return gone + Room.objects.filter(pk=room_id).delete()[0]
-
-
-def _take_back(room_id: int) -> int:
-    """Mentions, with what the people named were told of them."""
-    mentions = Mention.objects.filter(room=room_id)
-    gone = 0
-    while bite := list(mentions.values_list("pk", "user_id", "message_id")[:_MENTIONS]):
-        with transaction.atomic():
-            told = {(user_id, messages.key_of(pk)) for _, user_id, pk in bite}
-            notifying.take_back(messages.MENTIONED, told)
-            mentions.filter(pk__in=[pk for pk, _, _ in bite]).delete()
-        gone += len(bite)
-    return gone
 
 
 def _bite_by_bite(table: str, room_id: int, rows: int) -> int:

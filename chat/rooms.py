@@ -23,7 +23,7 @@ from django.utils.translation import gettext as _
 
 from accounts import access, audience, profiles
 from accounts.audience import Pair
-from chat import text
+from chat import mentions, text
 from chat.errors import InvalidChat, NoSuchRoom, NotAllowed, NotPossible
 from chat.models import (
     NAME_MAX,
@@ -241,10 +241,10 @@ def counted(user: User) -> QuerySet[Membership]:
     """
     after = {"room": OuterRef("room"), "pk__gt": OuterRef("read_up_to"), "deleted_at": None}
     unread = Message.objects.filter(**after).exclude(author=user).order_by().values("room")
-    mentions = Mention.objects.filter(
+    naming = Mention.objects.filter(
         user=user, room=OuterRef("room"), message__gt=OuterRef("read_up_to")
     )
-    mentioned = mentions.order_by().values("room")
+    mentioned = naming.order_by().values("room")
     return Membership.objects.filter(user=user).annotate(
         last_message=F("room__last_message"),
         unread=Coalesce(Subquery(unread.annotate(n=Count("pk")).values("n")), 0),
@@ -344,7 +344,10 @@ def edit(
 
 
 def delete(room: Room) -> None:
-    """For good. Gone already is fine; the rows go an hour later, bit by bit (`chat.pruning`)."""
+    """For good. Gone already is fine; the rows go an hour later, bit by bit (`chat.pruning`).
+
+    What its mentions told goes at once, right after the commit.
+    """
     try:
         with _held(room) as row:
             row.deleted_at = timezone.now()
@@ -354,6 +357,7 @@ def delete(room: Room) -> None:
             publish(topics.room(row.pk), "room.deleted", {"id": row.pk})
             publish_many((topics.user(pk), "room.removed", {"id": row.pk}) for pk in members)
             access.changed(topics=[topics.room(row.pk)])
+            mentions.withdraw_all(row.pk)
     except NoSuchRoom:
         return
 

@@ -153,6 +153,7 @@ CELERY_BEAT_SCHEDULE = {
     "deliver-letters": {"task": "notifications.tasks.deliver_left_behind", "schedule": 10.0},
     "send-password-resets": {"task": "accounts.tasks.send_resets", "schedule": 30.0},
     "prune-jobs": {"task": "tasks.tasks.prune", "schedule": 3600.0},
+    "take-back-mentions": {"task": "chat.tasks.take_back_left_behind", "schedule": 10.0},
     "prune-rooms": {"task": "chat.tasks.prune", "schedule": 600.0},
     "prune-accounts": {"task": "accounts.tasks.prune", "schedule": 3600.0},
 }

@@ -122,12 +122,8 @@ def amend(*, actor_id: int | None, kind: str, key: str, body: str, people: Colle
     with transaction.atomic():
         # Letters first: whoever delivers one holds it, and what comes of it is there to be found then.
         for letter in Letter.objects.select_for_update().filter(kind=kind, key=key).order_by("pk"):
-            letter.people = [person for person in letter.people if person in people]
             letter.body = body
-            if letter.people:
-                letter.save(update_fields=["people", "body"])
-            else:
-                letter.delete()
+            _leave_out(letter, {person for person in letter.people if person not in people})
         # Their actor has an index, their key alone has none.
         told = Notification.objects.filter(actor=actor_id, kind=kind, key=key)
         changed = [
@@ -141,11 +137,16 @@ def amend(*, actor_id: int | None, kind: str, key: str, body: str, people: Colle
 
 
 def take_back(kind: str, told: Set[Told]) -> int:
-    """Take what these people have of a kind under these keys back: from inboxes, and its text from the log.
+    """Take what these people have of a kind under these keys back, as `withdraw` does; many keys in one transaction.
 
-    One transaction. Letters on their way are for the kind's rule. Returns how many there were.
+    Returns how many there were.
     """
     with transaction.atomic():
+        letters = Letter.objects.select_for_update().filter(
+            kind=kind, key__in={key for _, key in told}
+        )
+        for letter in letters.order_by("pk"):  # first, as in `amend`
+            _leave_out(letter, [pk for pk in letter.people if (pk, letter.key) in told])
         rows = Notification.objects.filter(
             recipient__in={person for person, _ in told},
             kind=kind,
@@ -154,6 +155,14 @@ def take_back(kind: str, told: Set[Told]) -> int:
         found = [(person, pk) for person, key, pk in rows if (person, str(key)) in told]
         redact([_about(pk) for _, pk in found], ["body"])
         return inbox.remove(found)
+
+
+def _leave_out(letter: Letter, people: Collection[int]) -> None:
+    letter.people = [person for person in letter.people if person not in people]
+    if letter.people:
+        letter.save(update_fields=["people", "body"])
+    else:
+        letter.delete()
 
 
 def draft(

@@ -18,10 +18,9 @@ from django.test.utils import CaptureQueriesContext
 
 from chat import messages, pruning, rooms, search
 from chat.models import BODY_MAX, Membership, Mention, Message, Room
-from events import topics
+from events import log, topics
 from events.models import Event
 from events.topics import Topic
-from notifications import inbox
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -57,7 +56,7 @@ def age(room: Room, by: timedelta) -> None:
 
 
 def test_takes_away_deleted_rooms_whole_and_nothing_else(kept, gone, alice):
-    assert pruning.prune() == 2 + 1 + 1 + 1  # members, mention, message, room
+    assert pruning.prune() == 2 + 1 + 1  # members, message, room: mentions went at once
     assert list(Room.objects.all()) == [kept]
     assert set(Message.objects.values_list("room", flat=True)) == {kept.pk}
     assert Message.objects.count() == 2
@@ -67,17 +66,11 @@ def test_takes_away_deleted_rooms_whole_and_nothing_else(kept, gone, alice):
     assert pruning.prune() == 0
 
 
-def test_what_was_told_of_a_deleted_room_goes_with_it(kept, gone, alice, bob, monkeypatch):
-    monkeypatch.setattr(pruning, "_MENTIONS", 2)
-    room = rooms.create(alice, "closed", "Large", members=[bob])
-    for n in range(5):
-        say(alice, room, f"secret {n} @bob")
-    delete_long_ago(room)
-    assert inbox.unread(bob) == 7
+def test_nothing_that_was_said_stays_in_the_log(kept, gone):
     pruning.prune()
-    assert [item["body"] for item in inbox.page(bob).items] == ["kept words @bob"]
-    assert inbox.unread(bob) == 1
-    assert not Event.objects.filter(data__contains="secret", topic=topics.user(bob.pk)).exists()
+    assert not Event.objects.filter(topic=topics.room(gone.pk)).exists()
+    assert log.reach([topics.room(gone.pk)])[topics.room(gone.pk)].head > 0
+    assert Event.objects.filter(topic=topics.room(kept.pk), data__contains="kept words").exists()
 
 
 def test_who_comes_back_within_the_hour_hears_of_the_end(alice, bob):
