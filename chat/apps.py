@@ -12,8 +12,9 @@ class ChatConfig(AppConfig):
     def ready(self) -> None:
         from accounts import audience, profiles  # noqa: PLC0415 - these need models, which are ready only now
         from chat import mentions, rooms  # noqa: PLC0415
-        from notifications import notifying  # noqa: PLC0415
+        from notifications import inbox, notifying  # noqa: PLC0415
 
         audience.register("room", rooms.readable, ended=rooms.ended)
         profiles.register_me("rooms", rooms.totals)
         notifying.register(mentions.MENTIONED, mentions.standing)
+        inbox.register_title(mentions.MENTIONED, mentions.translated)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from functools import cache
 from typing import Final
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import translation
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from accounts import audience, profiles
 from chat import text
@@ -17,13 +21,15 @@ from chat.models import Involvement, Kind, Membership, Mention, Message, Room
 from events import topics
 from notifications import notify, notifying
 from notifications import withdraw as withdraw_notification
-from tasks import notices
+from tasks import notices, sentences
 
 MENTIONED: Final = "room.mention"
 """The kind of the notification that a mention makes."""
 _KEY: Final = "mention:"
 _EXCERPT: Final = 200
 """Characters of the message that its notifications quote."""
+_IN_ROOM: Final = gettext_noop("%(who)s mentioned you in %(room)s")
+_IN_DIRECT: Final = gettext_noop("%(who)s mentioned you")
 _BITE: Final = 100
 """Each may have a notification, which is taken back with an event and with what the log has of it."""
 AT_ONCE: Final = 1000
@@ -128,6 +134,14 @@ def standing(told: Collection[tuple[int, str]]) -> dict[tuple[int, str], bool]:
     }
 
 
+def translated(title: str) -> str:
+    """The title of such a notification in the present language, whichever it was stored in."""
+    for known, pattern in _patterns():
+        if found := pattern.fullmatch(title):
+            return _(known) % found.groupdict()
+    return title
+
+
 def key_of(message_id: int) -> str:
     """What the notifications of those named in this message have as their key."""
     return f"{_KEY}{message_id}"
@@ -141,5 +155,16 @@ def _id_in(key: str) -> int | None:
 def _title(room: Room, author: User) -> str:
     who = profiles.display_name(author)
     if room.kind == Kind.DIRECT:
-        return _("%(who)s mentioned you") % {"who": who}
-    return _("%(who)s mentioned you in %(room)s") % {"who": who, "room": room.name}
+        return _(_IN_DIRECT) % {"who": who}
+    return _(_IN_ROOM) % {"who": who, "room": room.name}
+
+
+@cache
+def _patterns() -> Sequence[tuple[str, re.Pattern[str]]]:
+    """That of a room's first: in each language the other one may fit it, too."""
+    found = []
+    for known in (_IN_ROOM, _IN_DIRECT):
+        for language, _name in settings.LANGUAGES:
+            with translation.override(language):
+                found.append((known, sentences.pattern(_(known))))
+    return found

@@ -6,7 +6,7 @@ So the kept count equals a recount after every commit, and `unread` in a person'
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -30,6 +30,9 @@ _KEYS_PER_MARK: Final = 300  # as many events at worst
 _ROWS_PER_MARK: Final = 1000  # keeps one transaction of mark_all well under 200 ms
 
 
+_titles: dict[str, Callable[[str], str]] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """Newest first. `next` is the `before` of the following page, None on the last."""
@@ -40,6 +43,11 @@ class Page:
     @property
     def items(self) -> list[dict[str, Any]]:
         return items(self.notifications)
+
+
+def register_title(kind: str, translated: Callable[[str], str]) -> None:
+    """Have titles of this kind said again by `translated`, in the language of whoever reads them."""
+    _titles[kind] = translated
 
 
 def page(user: User, state: State = "all", limit: int = PAGE, before: int | None = None) -> Page:
@@ -206,13 +214,14 @@ def add_to_unread(changes: dict[int, int]) -> None:
 
 
 def items(notifications: Iterable[Notification]) -> list[dict[str, Any]]:
-    """Notifications as the API and events have them, actors' names in one query."""
+    """Notifications as the API has them, in the present language; actors' names in one query."""
     rows = list(notifications)
     actors = profiles.people({row.actor_id for row in rows if row.actor_id is not None})
-    return [item(row, actors) for row in rows]
+    return [{**item(row, actors), "title": _titles.get(row.kind, str)(row.title)} for row in rows]
 
 
 def item(row: Notification, actors: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """As events have it: in the language it is stored in."""
     return {
         "id": row.pk,
         "kind": row.kind,

@@ -16,15 +16,19 @@ NO_TASK: Final = gettext_noop("There is no task called %(name)s any more.")
 NOT_SENT: Final = gettext_noop("The job can't be sent to a worker: %(error)s")
 
 _KNOWN: Final = (NOT_ALLOWED, NO_TASK, NOT_SENT)
-_PATTERNS: Final = [
-    (text, re.compile(re.sub(r"%\\\((\w+)\\\)s", r"(?P<\1>.+)", re.escape(text))))
-    for text in _KNOWN
-]
+
+
+def pattern(text: str) -> re.Pattern[str]:
+    """What a sentence with `%(name)s` in it may have become, with a group for each."""
+    return re.compile(re.sub(r"%\\\((\w+)\\\)s", r"(?P<\1>.+)", re.escape(text)))
+
+
+_PATTERNS: Final = [(text, pattern(text)) for text in _KNOWN]
 
 
 def translated(text: str) -> str:
     """A sentence of the hub's in the present language, its `%(name)s` as they were; any other text as it is."""
-    for known, pattern in _PATTERNS:
-        if found := pattern.fullmatch(text):
+    for known, form in _PATTERNS:
+        if found := form.fullmatch(text):
             return _(known) % found.groupdict()
     return text

@@ -1,4 +1,4 @@
-"""What a deleted room's mentions told is gone with it."""
+"""What a deleted room's mentions told is gone with it, and titles are in the language of whoever reads them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from celery import current_app
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection, transaction
+from django.test import Client
+from django.utils import translation
 
+from accounts import profiles
 from chat import mentions, messages, rooms
 from chat.models import Mention, Message, Room
 from chat.tasks import take_back_left_behind
@@ -183,3 +186,57 @@ def test_no_bite_holds_the_writer_for_long(room, alice):
     assert not Notification.objects.exists()
     assert Inbox.objects.filter(unread__gt=0).count() == 0
     assert longest < 0.2
+
+
+# --- In which language -----------------------------------------------------------------------------------------------
+
+
+def reader(user: User, accepts: str) -> Client:
+    client = Client(headers={"Accept-Language": accepts})
+    client.force_login(user)
+    return client
+
+
+@pytest.mark.parametrize(
+    ("chosen", "accepts", "title"),
+    [
+        ("", "ko", "alice님이 Night에서 나를 언급했어요"),
+        ("", "en", "alice mentioned you in Night"),
+        ("", "", "alice mentioned you in Night"),
+        ("en", "ko", "alice mentioned you in Night"),
+        ("ko", "en", "alice님이 Night에서 나를 언급했어요"),
+    ],
+)
+def test_a_title_is_in_the_language_of_who_reads_it(room, alice, bob, chosen, accepts, title):
+    say(alice, room, "hello @bob")
+    profile = profiles.of(bob)
+    profile.language = chosen
+    profile.save()
+    client = reader(bob, accepts)
+    assert client.get("/api/v1/inbox").json()["items"][0]["title"] == title
+    for page in ("/inbox/", "/", f"/inbox/{Notification.objects.get().pk}/"):
+        assert title in client.get(page).content.decode()
+
+
+def test_who_chooses_another_language_reads_the_old_titles_in_it(room, alice, bob):
+    direct, _is_new = rooms.direct(alice, [bob])
+    profile = profiles.of(bob)
+    for language in ("ko", "en"):
+        profile.language = language
+        profile.save()
+        for where in (room, direct):
+            say(alice, where, "hello @bob")
+    for language, titles in {
+        "en": {"alice mentioned you in Night", "alice mentioned you"},
+        "ko": {"alice님이 Night에서 나를 언급했어요", "alice님이 나를 언급했어요"},
+    }.items():
+        with translation.override(language):
+            assert {item["title"] for item in inbox.page(bob).items} == titles
+
+
+def test_other_titles_stay_as_they_are(alice, bob):
+    title = "alice mentioned you in Night"
+    notifying.notify(to=bob, kind="orders.late", title=title)
+    notifying.notify(to=bob, kind=mentions.MENTIONED, title="Something else")
+    with translation.override("ko"):
+        assert [item["title"] for item in inbox.page(bob).items] == ["Something else", title]

@@ -37,6 +37,7 @@ globalThis.fetch = (address) => new Promise((resolve) => waiting.push({ address,
 const { hub } = await import("../../web/static/hub/client.js");
 const { onSnapshot, refreshAll, refreshSoon } = await import("../../web/static/hub/snapshot.js");
 const { dayLabel, dayOf } = await import("../../web/static/hub/when.js");
+const { worded } = await import("../../web/static/hub/mentions.js");
 const { get } = await import("../../web/static/hub/api.js");
 
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -207,6 +208,26 @@ test("a refusal is said in the reader's language, an unknown one in the hub's ow
     await answer({ error }, status);
     await call;
   }
+  delete globalThis.gettext;
+});
+
+test("a mention's title is in the language of the page, whatever the event says", () => {
+  const korean = {
+    "%(who)s mentioned you in %(room)s": "%(who)s님이 %(room)s에서 나를 언급했어요",
+    "%(who)s mentioned you": "%(who)s님이 나를 언급했어요",
+  };
+  globalThis.gettext = (text) => korean[text] ?? text;
+  for (const [kind, title, shown] of [
+    [
+      "room.mention",
+      "Bob B mentioned you in Night shift",
+      "Bob B님이 Night shift에서 나를 언급했어요",
+    ],
+    ["room.mention", "Bob mentioned you", "Bob님이 나를 언급했어요"],
+    ["room.mention", "Bob님이 나를 언급했어요", "Bob님이 나를 언급했어요"],
+    ["orders.late", "Bob mentioned you", "Bob mentioned you"],
+  ])
+    assert.deepEqual(worded({ id: 7, kind, title }), { id: 7, kind, title: shown });
   delete globalThis.gettext;
 });
 

@@ -5,6 +5,7 @@
 
 import { hub } from "./client.js";
 import { safeLink } from "./dom.js";
+import { worded } from "./mentions.js";
 import { heading, isHeard, plain } from "./roomnews.js";
 import { onMessage } from "./rooms.js";
 import { fillIn, ngettext } from "./words.js";
@@ -65,7 +66,8 @@ if (isPossible()) {
   holdWhileVisible();
   document.addEventListener("visibilitychange", holdWhileVisible);
   hub.on("event", ({ type, data }) => {
-    if (type === "notification.created" && !data.read && document.hidden && isOn()) arrived(data);
+    if (type === "notification.created" && !data.read && document.hidden && isOn())
+      arrived(worded(data));
   });
   onMessage((room, message) => {
     if (document.hidden && isOn() && isHeard(room, message)) said(room, message);

@@ -1,6 +1,7 @@
 import { get, send } from "../api.js";
 import { hub } from "../client.js";
 import { copy, glow, safeLink, setLevel, setLinked, setText, setTime, slot } from "../dom.js";
+import { worded } from "../mentions.js";
 import { onSnapshot, refreshAll } from "../snapshot.js";
 import { setTitle } from "../title.js";
 import { dayLabel, dayOf } from "../when.js";
@@ -56,7 +57,7 @@ class HubInbox extends HTMLElement {
   // What the hub says.
 
   #happened({ type, data }) {
-    if (type === "notification.created") this.#add(data, { isNew: true });
+    if (type === "notification.created") this.#add(worded(data), { isNew: true });
     else if (type === "notification.changed") {
       if (data.up_to === undefined) this.#setRead(data.id, data.read);
       else

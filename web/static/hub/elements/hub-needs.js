@@ -2,6 +2,7 @@ import { get, send } from "../api.js";
 import { hub } from "../client.js";
 import { copy, glow, safeLink, setLevel, setText, setTime, slot } from "../dom.js";
 import { isJobEvent } from "../jobview.js";
+import { worded } from "../mentions.js";
 import { onSnapshot } from "../snapshot.js";
 import { sayError } from "./hub-toasts.js";
 
@@ -49,7 +50,7 @@ class HubNeeds extends HTMLElement {
   #happened(type, data) {
     this.#news += 1;
     this.#unread = data.unread ?? this.#unread;
-    if (type === "notification.created") this.#add(data, { isNew: true });
+    if (type === "notification.created") this.#add(worded(data), { isNew: true });
     else if (data.up_to !== undefined) this.#drop((id) => id <= data.up_to);
     else if (type === "notification.removed" || data.read) {
       const gone = data.ids ?? [data.id];

@@ -1,5 +1,6 @@
 import { hub } from "../client.js";
 import { safeLink } from "../dom.js";
+import { worded } from "../mentions.js";
 import { heading, isHeard, plain } from "../roomnews.js";
 import { isLookedAt, onMessage, onRooms, roomOf } from "../rooms.js";
 import { fillIn, gettext, ngettext } from "../words.js";
@@ -23,7 +24,7 @@ class HubToasts extends HTMLElement {
     this.replaceChildren(this.#assertive, this.#polite);
     this.#offs = [
       hub.on("event", ({ type, data }) => {
-        if (type === "notification.created" && !data.read) this.#arrived(data);
+        if (type === "notification.created" && !data.read) this.#arrived(worded(data));
       }),
       onMessage((room, message) => this.#said(room, message)),
       onRooms(() => this.#read()),
