@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterable
-from functools import wraps
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial, wraps
 from typing import Any, Final, cast
 from urllib.parse import urlencode
 
@@ -24,7 +25,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from accounts import idempotency, throttle
 from chat import names, rooms
 from chat.api import CHANGES_PER_MINUTE
-from chat.errors import InvalidChat, NoSuchRoom, NotPossible
+from chat.errors import InvalidChat, NoSuchRoom, NotAllowed, NotPossible
 from chat.models import Kind, Membership, Room
 from chat.search import QUERY_MAX, search
 from events import log, topics
@@ -174,20 +175,21 @@ def room_settings(request: HttpRequest, room_id: int) -> HttpResponse:
     user = _me(request)
     if request.method != "POST":
         return _settings(request, room_id)
-    room = _managed(request, room_id)
-    if (archived := request.POST.get("archived")) is not None:
-        done = _("The room is archived.") if archived == "1" else _("The room is in use again.")
-        return _do(request, room_id, done, lambda: rooms.edit(room, user, archived=archived == "1"))
     form = RoomEditForm(request.POST)
-    if form.is_valid():
-        try:
-            rooms.edit(room, user, **form.cleaned_data)
-            messages.success(request, _("Saved."))
-            return redirect("web:room_settings", room_id)
-        except InvalidChat as error:
-            _refuse(form, error)
-        except NotPossible as error:
-            form.add_error(None, str(error))
+    with _managed(request, room_id) as room:
+        if (archived := request.POST.get("archived")) is not None:
+            done = _("The room is archived.") if archived == "1" else _("The room is in use again.")
+            act = partial(rooms.edit, room, user, archived=archived == "1")
+            return _do(request, room_id, done, act)
+        if form.is_valid():
+            try:
+                rooms.edit(room, user, **form.cleaned_data)
+                messages.success(request, _("Saved."))
+                return redirect("web:room_settings", room_id)
+            except InvalidChat as error:
+                _refuse(form, error)
+            except NotPossible as error:
+                form.add_error(None, str(error))
     return _settings(request, room_id, form=form, status=422)
 
 
@@ -208,28 +210,31 @@ def room_involve(request: HttpRequest, room_id: int) -> HttpResponse:
 def room_member(request: HttpRequest, room_id: int) -> HttpResponse:
     """Invite people, take one out (`remove`) or hand the room over (`owner`)."""
     user = _me(request)
-    room = _managed(request, room_id)
-    if "owner" in request.POST:
-        heir = _member(room, request.POST["owner"])
-        done = _("The room is handed over.")
-        return _do(request, room_id, done, lambda: rooms.edit(room, user, owner=heir), "people")
-    if "remove" in request.POST:
-        gone = _member(room, request.POST["remove"])
-        done = _("%(who)s is no longer in the room.") % {"who": gone.get_username()}
-        return _do(request, room_id, done, lambda: rooms.remove(room, gone, by=user), "people")
     form = InviteForm(request.POST)
-    if form.is_valid():
-        invited = form.cleaned_data["members"]
-        try:
-            rooms.invite(room, invited, by=user)
-            count = len(invited)
-            done = ngettext("%(count)d person invited.", "%(count)d people invited.", count)
-            messages.success(request, done % {"count": count})
-            return redirect(f"/rooms/{room_id}/settings/#people")
-        except InvalidChat as error:
-            _refuse(form, error)
-        except NotPossible as error:
-            form.add_error("members", str(error))
+    with _managed(request, room_id) as room:
+        if "owner" in request.POST:
+            heir = _member(room, request.POST["owner"])
+            done = _("The room is handed over.")
+            return _do(
+                request, room_id, done, partial(rooms.edit, room, user, owner=heir), "people"
+            )
+        if "remove" in request.POST:
+            gone = _member(room, request.POST["remove"])
+            done = _("%(who)s is no longer in the room.") % {"who": gone.get_username()}
+            act = partial(rooms.remove, room, gone, by=user)
+            return _do(request, room_id, done, act, "people")
+        if form.is_valid():
+            invited = form.cleaned_data["members"]
+            try:
+                rooms.invite(room, invited, by=user)
+                count = len(invited)
+                done = ngettext("%(count)d person invited.", "%(count)d people invited.", count)
+                messages.success(request, done % {"count": count})
+                return redirect(f"/rooms/{room_id}/settings/#people")
+            except InvalidChat as error:
+                _refuse(form, error)
+            except NotPossible as error:
+                form.add_error("members", str(error))
     return _settings(request, room_id, invite=form, status=422)
 
 
@@ -263,12 +268,12 @@ def room_leave(request: HttpRequest, room_id: int) -> HttpResponse:
 @page
 @counted
 def room_delete(request: HttpRequest, room_id: int) -> HttpResponse:
-    room = _managed(request, room_id)
-    title = names.of([room], _me(request))[room.pk]
-    if request.method == "POST":
-        rooms.delete(room)
-        messages.success(request, _("%(room)s is deleted.") % {"room": title})
-        return redirect("web:rooms")
+    with _managed(request, room_id) as room:
+        title = names.of([room], _me(request))[room.pk]
+        if request.method == "POST":
+            rooms.delete(room)
+            messages.success(request, _("%(room)s is deleted.") % {"room": title})
+            return redirect("web:rooms")
     context = {"place": "rooms", "room": room, "title": title}
     return render(request, "web/room_delete.html", context)
 
@@ -372,12 +377,17 @@ def _find(request: HttpRequest, room_id: int) -> Room:
         raise Http404 from None
 
 
-def _managed(request: HttpRequest, room_id: int) -> Room:
-    """One that this person reads and manages; superusers manage others by the API."""
-    room = _find(request, room_id)
-    if not rooms.manages(_me(request), room):
-        raise PermissionDenied
-    return room
+@contextmanager
+def _managed(request: HttpRequest, room_id: int) -> Iterator[Room]:
+    """One that this person reads and manages, held; superusers manage others by the API."""
+    _find(request, room_id)
+    try:
+        with rooms.managed(_me(request), room_id) as room:
+            yield room
+    except NoSuchRoom:
+        raise Http404 from None
+    except NotAllowed:
+        raise PermissionDenied from None
 
 
 def _member(room: Room, text: str) -> User:

@@ -348,6 +348,38 @@ def test_people_are_invited_removed_and_handed_the_room(as_alice, alice, bob, ch
     assert as_alice.post(address, {"remove": charlie.pk}).status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("part", "sent"),
+    [
+        ("settings/", {"name": "Other", "topic_line": "", "kind": "closed"}),
+        ("settings/", {"archived": "1"}),
+        ("member/", {"members": "charlie"}),
+        ("member/", {"owner": "BOB"}),
+        ("member/", {"remove": "BOB"}),
+        ("delete/", {}),
+    ],
+)
+def test_who_hands_the_room_over_meanwhile_changes_nothing_more(
+    as_alice, alice, bob, charlie, room, monkeypatch, part, sent
+):
+    before = rooms.public(room)
+    hold = rooms.hold
+
+    def handed_over_before(room_id: int) -> Room:
+        Room.objects.filter(pk=room_id).update(owner=bob)
+        return hold(room_id)
+
+    monkeypatch.setattr(rooms, "hold", handed_over_before)
+    given = {name: str(bob.pk) if value == "BOB" else value for name, value in sent.items()}
+    assert as_alice.post(f"/rooms/{room.pk}/{part}", given).status_code == 403
+    after = Room.objects.get(pk=room.pk)
+    assert (rooms.public(after), after.deleted_at) == (
+        {**before, "owner": rooms.public(after)["owner"]},
+        None,
+    )
+    assert members(room) == {"alice", "bob"}
+
+
 def test_an_unknown_guest_is_said_beside_the_field(as_alice, room):
     answer = as_alice.post(f"/rooms/{room.pk}/member/", {"members": "nemo"})
     assert answer.status_code == 422
