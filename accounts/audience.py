@@ -17,6 +17,7 @@ from django.contrib.auth.models import Group, User
 from django.utils.module_loading import import_string
 
 from events import topics
+from events.log import LoggedEvent
 from events.topics import Topic
 
 if TYPE_CHECKING:
@@ -29,14 +30,24 @@ Rule = Callable[[Collection[Pair]], set[Pair]]
 
 _rules: dict[str, Rule] = {}
 _ended: dict[str, Rule] = {}
+_narrowing: dict[str, Callable[[LoggedEvent], bool]] = {}
 
 
-def register(kind: str, rule: Rule, *, ended: Rule | None = None) -> None:
+def register(
+    kind: str,
+    rule: Rule,
+    *,
+    ended: Rule | None = None,
+    narrows: Callable[[LoggedEvent], bool] | None = None,
+) -> None:
     """`rule` gets `(user id, topic)` pairs of active staff, all at once, and returns those that are allowed.
 
-    `ended` likewise, where a topic can end: those whose topic has, and whose person could read it until then.
+    `ended` likewise, where a topic can end: those whose topic has, and whose person could read it until then. `narrows`
+    says of an event of such a topic whether fewer may read it than what came before.
     """
     _rules[kind] = rule
+    if narrows is not None:
+        _narrowing[kind] = narrows
     if ended is not None:
         _ended[kind] = ended
 
@@ -49,6 +60,12 @@ def allowed(pairs: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
 def ended(pairs: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
     """Those of the pairs that could be read until their topic ended: its last event may still be told."""
     return _by(_ended, pairs)
+
+
+def narrows(event: LoggedEvent) -> bool:
+    """Whether readers of its topic are to be asked for again before they get this event."""
+    rule = _narrowing.get(event.topic.partition(".")[0])
+    return rule is not None and rule(event)
 
 
 def _by(rules: Mapping[str, Rule], pairs: Collection[tuple[int, str]]) -> set[tuple[int, str]]:

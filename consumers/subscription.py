@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from django.db import Error as DatabaseError
 
+from accounts import audience
 from accounts.authenticate import Credential
 from consumers import cursor as cursors
 from consumers import farewell
@@ -69,6 +70,8 @@ class Subscription:
         self._foreign: dict[str, int] = {}
         """Positions the cursor knew of topics that were not asked for."""
         self._joined: set[str] = set()
+        self._asked: dict[str, int] = {}
+        """The offset of a topic up to which its person is known to read it, where some event narrowed who may."""
         self._behind: dict[str, None] = {}
         self._catching_up: asyncio.Task[None] | None = None
         self._closed = False
@@ -147,6 +150,7 @@ class Subscription:
         """Hear no more of a topic; whoever is in the room stays there for a moment, unless it is `at_once`."""
         self.positions.pop(name, None)
         self._behind.pop(name, None)
+        self._asked.pop(name, None)
         self._joined.discard(name)
         self._board.leave(self, [name])
         if self.places is not None:
@@ -201,6 +205,17 @@ class Subscription:
             self._behind[name] = None
             self._hurry()
 
+    def wait(self, name: str) -> None:
+        """Take nothing more of this topic as it comes; `read_on` says when to go on."""
+        if name in self.positions:
+            self._behind[name] = None
+
+    def read_on(self, name: str, asked: int) -> None:
+        """From the log. Its person may read it up to this offset at least."""
+        if name in self.positions:
+            self._asked[name] = max(asked, self._asked.get(name, 0))
+            self._hurry()
+
     def hand_whisper(self, whisper: Whisper) -> None:
         self._sink.push(whisper)
 
@@ -208,6 +223,7 @@ class Subscription:
         """The log has a new identity: no position counts any more."""
         self.epoch = epoch
         self._foreign.clear()
+        self._asked.clear()
         self._sink.drop()
         for name in self.topics:
             head = heads[name].head
@@ -305,6 +321,11 @@ class Subscription:
         for event in found:
             if event.offset != self.positions[name] + 1:
                 break  # retention cut in between; the next read says reset
+            if event.offset > self._asked.get(name, 0) and audience.narrows(event):
+                await self._board.ask(self, name)
+                if name in self.positions:
+                    self._asked[name] = event.offset
+                return True
             if not self._sink.push(event):
                 return False
             self.positions[name] = event.offset

@@ -346,6 +346,9 @@ class Switchboard:
         if line is self._access:
             self._forget_redacted(events)
             asyncio.create_task(self._recheck_named(events))  # noqa: RUF006 - ends by itself, failures are logged
+        for event in events:
+            if audience.narrows(event):
+                self._hand_on_to_who_may(line, event.offset)
         for reader in list(line.readers):
             for event in events:
                 reader.hand(event)
@@ -583,6 +586,28 @@ class Switchboard:
         if reading:
             allowed = await aside(audience.allowed, _pairs(reading))
             await self._take_away([one for one in reading if _pair(one) not in allowed])
+
+    async def ask(self, reader: Subscription, name: str) -> None:
+        """Take the topic away from this client if its person may not read it any more."""
+        await self._recheck_readers([(reader, name)])
+
+    def _hand_on_to_who_may(self, line: Line, offset: int) -> None:
+        """They all wait, behind this offset, until their rights are known: then they read on, or have lost the topic."""
+        reading = [(reader, line.name) for reader in line.readers]
+        for reader, name in reading:
+            reader.wait(name)
+        asyncio.create_task(self._ask_all(reading, offset))  # noqa: RUF006 - ends by itself, failures are logged
+
+    async def _ask_all(self, reading: list[Reading], offset: int) -> None:
+        try:
+            await self._recheck_readers(reading)
+        except Exception:
+            logger.exception("Rights could not be asked; each reader asks for its own")
+            offset = 0
+        for turn, (reader, name) in enumerate(reading, 1):
+            reader.read_on(name, offset)
+            if turn % TURN == 0:
+                await asyncio.sleep(0)
 
     async def _take_away(self, lost: list[Reading]) -> None:
         """A topic that has ended is not just lost: whoever could read it hears its last event."""

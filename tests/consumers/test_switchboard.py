@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from django.db import DatabaseError
 
 from accounts import audience
 from accounts.authenticate import Credential
@@ -80,6 +81,7 @@ class Client:
 ALICE = Credential(
     user_id=1, username="a", name="a", is_superuser=False, scopes=frozenset({"read"}), key_id=1
 )
+BOB = dataclasses.replace(ALICE, user_id=2, key_id=2)
 
 
 @pytest.fixture
@@ -118,9 +120,11 @@ async def board(log: Log) -> AsyncIterator[Switchboard]:
     await made.stop()
 
 
-async def connected(board: Switchboard, at: Any = None) -> tuple[Subscription, Client]:
+async def connected(
+    board: Switchboard, at: Any = None, who: Credential = ALICE
+) -> tuple[Subscription, Client]:
     client = Client()
-    subscription = Subscription(board, ALICE, client)
+    subscription = Subscription(board, who, client)
     for reset in await subscription.open([TOPIC], at):
         client.push(reset)
     subscription.start()
@@ -364,6 +368,75 @@ async def test_when_rights_to_a_topic_change_its_readers_are_asked_and_nobody_el
     await board._recheck_named([change])
     assert asked == [{(1, TOPIC)}, {(1, TOPIC)}]
     assert client.items == [Revoked(TOPIC)]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Whose rights were asked; bob's are gone. The third event narrows who may read."""
+    found: list[Any] = []
+
+    async def run(work: Any, pairs: Any) -> Any:
+        await asyncio.sleep(0.02)
+        if work is not audience.allowed:
+            return {}
+        found.append(pairs)
+        return {pair for pair in pairs if pair[0] != BOB.user_id}
+
+    monkeypatch.setattr(switchboard, "aside", run)
+    monkeypatch.setitem(audience._narrowing, "user", lambda event: event.offset == 3)
+    return found
+
+
+async def test_an_event_that_narrows_who_may_read_waits_until_its_readers_were_asked(
+    board, log, asked
+):
+    _, client = await connected(board)
+    _, other = await connected(board)
+    lost, outsider = await connected(board, who=BOB)
+    await settled(client, [])  # all are live
+    events = [log.add() for _ in range(5)]
+    for event in events:
+        tell(board, event)
+    assert client.offsets == other.offsets == outsider.offsets == [1, 2]
+    await settled(client, [1, 2, 3, 4, 5])
+    assert other.items == events
+    assert outsider.items == [*events[:2], Revoked(TOPIC)]
+    assert TOPIC not in lost.positions
+    assert asked == [{(1, TOPIC), (2, TOPIC)}]  # all at once
+    tell(board, log.add())
+    await settled(client, [1, 2, 3, 4, 5, 6])
+
+
+async def test_who_comes_to_such_an_event_later_is_asked_for_then(board, log, asked):
+    for _ in range(5):
+        log.add()
+    _, client = await connected(board, Cursor("e1", {TOPIC: 0}))
+    _, outsider = await connected(board, Cursor("e1", {TOPIC: 1}), who=BOB)
+    await settled(client, [1, 2, 3, 4, 5])
+    assert outsider.items == [log.events[1], Revoked(TOPIC)]
+    assert sorted(map(list, asked)) == [[(1, TOPIC)], [(2, TOPIC)]]
+
+
+async def test_while_rights_cannot_be_asked_such_an_event_waits(board, log, asked, monkeypatch):
+    answer = vars(switchboard)["aside"]
+    is_away = True
+
+    async def fails(*args: Any) -> Any:
+        if is_away:
+            raise DatabaseError
+        return await answer(*args)
+
+    monkeypatch.setattr(switchboard, "aside", fails)
+    _, client = await connected(board)
+    _, outsider = await connected(board, who=BOB)
+    await settled(client, [])
+    for _ in range(4):
+        tell(board, log.add())
+    await asyncio.sleep(0.1)
+    assert client.offsets == outsider.offsets == [1, 2]
+    is_away = False
+    await settled(client, [1, 2, 3, 4])
+    assert outsider.items == [*log.events[:2], Revoked(TOPIC)]
 
 
 async def test_what_somebody_lost_is_taken_away_before_anybody_is_asked_about_gains(
