@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -46,17 +46,22 @@ def topic_of(item: dict[str, Any]) -> str:
 
 
 def apply(snapshot: dict[str, Any]) -> list[dict[str, Any]]:
+    found = positions(snapshot["cursor"]).items()
+    events = [event for topic, offset in found for event in log.after(topic, offset, 1000)]
+    return applied(snapshot["items"], events)
+
+
+def applied(shown: Iterable[dict[str, Any]], events: Iterable[Any]) -> list[dict[str, Any]]:
     """What a client makes of it. Each topic has its own items: across topics there is no order.
 
     One that moved is deleted here and created there, in whichever order the two arrive.
     """
-    items = {(topic_of(item), item["id"]): item for item in snapshot["items"]}
-    for topic, offset in positions(snapshot["cursor"]).items():
-        for event in log.after(topic, offset, 1000):
-            if event.type == "announcement.deleted":
-                items.pop((topic, event.data["id"]), None)
-            elif event.type.startswith("announcement."):
-                items[topic, event.data["id"]] = event.data
+    items = {(topic_of(item), item["id"]): item for item in shown}
+    for event in events:
+        if event.type == "announcement.deleted":
+            items.pop((event.topic, event.data["id"]), None)
+        elif event.type.startswith("announcement."):
+            items[event.topic, event.data["id"]] = event.data
     return sorted(items.values(), key=lambda item: item["id"], reverse=True)
 
 
