@@ -77,7 +77,7 @@ async def come_with(
         return Answer([], [], turned.code)
 
 
-@pytest.mark.experiment("E11", quick=True)
+@pytest.mark.experiment("E11")
 async def test_who_was_away_goes_on_or_is_reset(
     hub_server: LiveServer, monkeypatch: pytest.MonkeyPatch, report: Report
 ):
