@@ -244,22 +244,22 @@ class Subscription:
         """The next events of a line. Called for every reader of the topic, so the usual case comes first."""
         name = run.topic
         position = self.positions.get(name)
-        if position is None:
-            return
-        if name not in self._behind:
+        if position is not None and name not in self._behind:
             if run.events and position == run.before and self._sink.push_run(run):
                 self.positions[name] = run.last
                 return
             if not run.events and self._sink.push_run(run):
                 return
-        self._hand_singly(run)
+        if name in self._joined:
+            self._hand_singly(run)
 
     def _hand_singly(self, run: Run) -> None:
+        """Whispers from the first moment on: nobody says them again to who is still finding its position."""
         name = run.topic
         for item in run.items:
             if isinstance(item, Whisper):
                 self._sink.push(item)
-            elif name not in self._behind:
+            elif name in self.positions and name not in self._behind:
                 if item.offset == self.positions[name] + 1 and self._sink.push(item):
                     self.positions[name] = item.offset
                 elif item.offset > self.positions[name]:

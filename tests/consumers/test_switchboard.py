@@ -223,6 +223,19 @@ async def test_a_burst_goes_out_at_once_and_then_together(board, log):
     assert client.runs[2:] == [["typing"]]
 
 
+async def test_a_whisper_reaches_who_has_just_begun_to_listen(board, log):
+    client = Client()
+    subscription = Subscription(board, ALICE, client)
+    await board.register(subscription)
+    await subscription._join([TOPIC])
+    board._lines[TOPIC].whisper(Whisper(TOPIC, "typing", {}))
+    assert client.items == [Whisper(TOPIC, "typing", {})]
+    subscription.remove(TOPIC)
+    await asyncio.sleep(0.02)
+    board._lines[TOPIC].whisper(Whisper(TOPIC, "typing", {}))
+    assert len(client.items) == 1
+
+
 async def test_a_round_goes_through_many_readers_in_turns(board, log, monkeypatch):
     monkeypatch.setattr(switchboard, "TURN", 10)
     pairs = [await connected(board) for _ in range(25)]
