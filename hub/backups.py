@@ -12,6 +12,7 @@ import os
 import shutil
 import sqlite3
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final
@@ -64,7 +65,11 @@ def write(target: Path, tell: Tell) -> None:
 
 
 def read(source: Path, tell: Tell) -> None:
-    """Fill an empty database from a backup, and begin a new epoch. Raises Refused; then nothing has changed."""
+    """Fill an empty database from a backup, and begin a new epoch. Raises Refused; then nothing has changed.
+
+    Whatever else it raises came after the rows were in: they have their old epoch, so empty the database and begin
+    again.
+    """
     try:
         archive = zipfile.ZipFile(source)
         manifest = json.loads(archive.read(_MANIFEST))
@@ -87,7 +92,7 @@ def read(source: Path, tell: Tell) -> None:
         _refuse_what_is_in_use()
         try:
             _read_sqlite(archive, tell) if _is_sqlite() else _read_rows(archive, migrations, tell)
-        except (zipfile.BadZipFile, EOFError, sqlite3.DatabaseError):
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, sqlite3.DatabaseError):
             raise Refused(f"{source} is damaged: nothing was restored.") from None
         except OSError as error:
             raise Refused(f"Nothing was restored ({error.strerror}).") from None
