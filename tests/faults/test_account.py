@@ -8,7 +8,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
 import pytest
@@ -59,10 +59,16 @@ async def who_never_reads(hub: Rig, topic: str, user: User) -> AsyncIterator[Non
         yield
 
 
-def hurt(hub: Rig, people: list[User], over: threading.Event) -> None:
-    """One after the other loses the team, then the account; the second server dies and comes back."""
+def hurt(
+    hub: Rig, people: list[User], has_backlog: Callable[[], bool], over: threading.Event
+) -> None:
+    """One after the other loses the team, then the account; the second server dies and comes back. The last one, who
+    never reads, loses the team once there is something waiting to be lost."""
+    until = time.monotonic() + 2 * SECONDS
     for number, user in enumerate(people):
         time.sleep(SECONDS / len(people) / 2)
+        while user is people[-1] and not has_backlog() and time.monotonic() < until:
+            time.sleep(0.05)
         if number % 2:
             user.groups.clear()
         else:
@@ -91,7 +97,9 @@ async def test_what_is_owed_adds_up_at_every_moment(recorder: Recorder):
                     )
                 for user in (slow, slow, people[-1]):
                     await others.enter_async_context(who_never_reads(hub, team, user))
-                hurting = asyncio.create_task(in_database(hurt, hub, people, over))
+                hurting = asyncio.create_task(
+                    in_database(hurt, hub, people, lambda: seen.most_pending > 100, over)
+                )
                 n = SECONDS * RATE
                 await asyncio.gather(
                     asyncio.to_thread(hub.write, "stream", topics=[EVERYBODY], n=n, rate=RATE),
