@@ -14,6 +14,7 @@ const MIDNIGHT = 60_000; // ms between looks at whether "Today" still is
 
 /** The list at the left and the chosen notification at the right, both live, both by keyboard. */
 class HubInbox extends HTMLElement {
+  #marking = Promise.resolve();
   #items = new Map();
   #chosen = null; // id
   #state;
@@ -402,8 +403,16 @@ class HubInbox extends HTMLElement {
 
   /** Shown at once, taken back when the hub refuses; the events that follow say the same again. */
   async #mark(ids, read) {
-    const changing = ids.filter((id) => this.#items.get(id)?.read === !read);
+    const changing = ids.filter((id) => this.#items.has(id));
     for (const id of changing) this.#setRead(id, read);
+    const before = this.#marking;
+    this.#marking = this.#send(before, changing, read);
+    await this.#marking;
+  }
+
+  /** One after the other: of two that overtake each other the hub would keep the wrong one. */
+  async #send(before, changing, read) {
+    await before;
     for (const id of changing) {
       try {
         await send("PATCH", `/inbox/${id}`, { read });
