@@ -50,11 +50,25 @@ class Verdict:
         return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else 0.0
 
     def __str__(self) -> str:
-        return (
-            f"applied {self.applied}, lost {len(self.lost)}, dup_app {self.dup_app}, dup_wire {self.dup_wire},"
-            f" reordered {self.reordered}, gaps {self.gaps}, phantom {self.phantom}, foreign {self.foreign}, resets {self.resets},"
-            f" p50 {self.latency(0.5):.3f} s, p99 {self.latency(0.99):.3f} s; first lost: {self.lost[:3]}"
-        )
+        faults = {
+            "lost": len(self.lost),
+            "doubled": self.dup_app,
+            "reordered": self.reordered,
+            "gaps": self.gaps,
+            "phantom": self.phantom,
+            "foreign": self.foreign,
+        }
+        said = [f"{count} {name}" for name, count in faults.items() if count] or ["K clean"]
+        if self.lost:
+            said.append(f"first lost {self.lost[:3]}")
+        said.append(f"{self.applied} applied")
+        if self.dup_wire:
+            said.append(f"{self.dup_wire} repeats on the wire")
+        if self.resets:
+            said.append(f"{self.resets} resets")
+        if self.latencies:
+            said.append(f"p50 {self.latency(0.5):.3f} s, p99 {self.latency(0.99):.3f} s")
+        return ", ".join(said)
 
 
 def check(

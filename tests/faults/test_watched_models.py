@@ -42,7 +42,8 @@ def marks_in_log(mark: str) -> Counter[str]:
 
 def difference(found: Counter[str], wanted: Counter[str]) -> str:
     missing, surplus = wanted - found, found - wanted
-    return f"{missing.total()} missing, {surplus.total()} too many: {[*missing, *surplus][:3]}"
+    said = f"{missing.total()} missing, {surplus.total()} too many"
+    return said + (f": {wrong[:3]}" if (wrong := [*missing, *surplus]) else "")
 
 
 # --- E07
