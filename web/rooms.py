@@ -14,6 +14,7 @@ from django.contrib import messages
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
 from django.db.models import Q
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
@@ -36,6 +37,8 @@ from web.views import View, page, whole
 
 TO_JOIN: Final = 100
 """Open rooms of one page of the list that one is not in."""
+PEOPLE: Final = 25
+"""Members of one page of a room's settings."""
 _PLACE: Final = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 """Where a page of them begins: a room's last message, and its id."""
 ONCE: Final = "hub-once"
@@ -308,10 +311,39 @@ def _settings(
             "kinds": KINDS,
             "involvements": INVOLVEMENTS,
             "heirs": [one for one in item["members"] if one != item["owner"]],
+            **_people(request, item),
             "without": ",".join(str(one["id"]) for one in item["members"]),
         },
         status=status,
     )
+
+
+def _people(request: HttpRequest, room: dict[str, Any]) -> dict[str, Any]:
+    """Those of the members whom the page shows: the owner first, then by name."""
+    who = request.GET.get("who", "")[:200].replace("\0", "").strip()
+    words = who.removeprefix("@").casefold().split()
+    fitting = [
+        one
+        for one in room["members"]
+        if all(word in f"{one['name']} {one['username']}".casefold() for word in words)
+    ]
+    fitting.sort(key=lambda one: (one != room["owner"], one["name"].casefold(), one["id"]))
+    shown = Paginator(fitting, PEOPLE).get_page(request.GET.get("people"))
+    said = _("Nobody in this room is called that.")
+    if fitting:
+        said = _("%(first)d–%(last)d of %(count)d") % {
+            "first": shown.start_index(),
+            "last": shown.end_index(),
+            "count": len(fitting),
+        }
+    place = {"who": who, "people": shown.number if shown.number > 1 else ""}
+    return {
+        "people": shown,
+        "who": who,
+        "is_long": len(room["members"]) > PEOPLE,
+        "said_of_people": said,
+        "place_of_people": urlencode({name: value for name, value in place.items() if value}),
+    }
 
 
 # --- Finding -----------------------------------------------------------------------------------------------------
@@ -363,7 +395,8 @@ def _do(
         raise Http404 from None
     except (NotPossible, InvalidChat) as error:
         messages.error(request, error.detail if isinstance(error, InvalidChat) else str(error))
-    return redirect(f"/rooms/{room_id}/settings/" + (f"#{place}" if place else ""))
+    query = f"?{request.GET.urlencode()}" if request.GET else ""
+    return redirect(f"/rooms/{room_id}/settings/{query}" + (f"#{place}" if place else ""))
 
 
 def _refuse(form: Form, error: InvalidChat) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import secrets
 import uuid
 from collections.abc import Callable
+from string import ascii_letters
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from django.contrib.auth.models import User
+from playwright.sync_api import Locator, Page, ViewportSize, expect
 
 from chat import marks, messages, rooms
-from chat.models import Involvement, Room
+from chat.models import Involvement, Membership, Room
 from tests.browser.test_news import NOTIFICATIONS, until
 from tests.browser.test_pages import korean, new_epoch, violations, wait_until_live
 from tests.live import Aside, newcomer
@@ -392,6 +395,45 @@ def test_the_owner_settles_who_is_in_and_others_see_it(page_for: PageFor, aside:
     expect(other.get_by_role("button", name="Archive the room")).to_be_visible()
     other.get_by_role("button", name="Remove Alice").click()
     expect(page.get_by_text("You can no longer read this room.")).to_be_visible(timeout=SLOW)
+
+
+def crowd(room: Room, count: int) -> None:
+    names = ["".join(secrets.choice(ascii_letters) for _ in range(20)) for _ in range(count)]
+    people = User.objects.bulk_create(
+        User(username=name, first_name="Kim", last_name=f"{n:03}") for n, name in enumerate(names)
+    )
+    Membership.objects.bulk_create(Membership(room=room, user=one) for one in people)
+
+
+@pytest.mark.parametrize("size", [{"width": 1280, "height": 800}, {"width": 390, "height": 844}])
+def test_one_of_five_hundred_members_is_found_and_taken_out_by_keyboard(
+    page_for: PageFor, aside: Aside, size: ViewportSize
+):
+    page = page_for("alice")
+    page.set_viewport_size(size)
+    room = aside(make, user_of(page), "Prices", [])
+    aside(crowd, room, 500)
+    enter(page, f"/rooms/{room.pk}/settings/")
+    lines = page.locator(".people-lines .line")
+    expect(lines).to_have_count(25)
+    assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+    page.get_by_role("searchbox", name="Find people of this room").focus()
+    page.keyboard.type("kim 41")
+    expect(lines).to_have_count(15)
+    expect(page.get_by_role("status").filter(has_text="1–15 of 15")).to_have_count(1)
+    page.keyboard.type("7")
+    expect(lines).to_have_text([re.compile("Kim 417")])
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Remove Kim 417")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("is no longer in the room.")).to_be_visible()
+    expect(page.get_by_role("searchbox", name="Find people of this room")).to_have_value("kim 417")
+    expect(lines).to_have_count(0)
+    page.get_by_role("searchbox", name="Find people of this room").fill("")
+    page.get_by_role("link", name="Next people").press("Enter")
+    expect(lines.first).to_contain_text("Kim 024")
+    assert violations(page) == []
 
 
 def test_what_one_types_into_settings_is_not_lost_to_somebody_elses_change(

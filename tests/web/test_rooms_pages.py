@@ -9,6 +9,7 @@ import uuid
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.test.utils import CaptureQueriesContext
 
 from chat import marks, messages, rooms
@@ -378,6 +379,61 @@ def test_who_hands_the_room_over_meanwhile_changes_nothing_more(
         None,
     )
     assert members(room) == {"alice", "bob"}
+
+
+def crowd(room: Room, count: int) -> None:
+    """Members whose names sort apart from their places in the room."""
+    people = User.objects.bulk_create(
+        User(username=f"m{n:03}", first_name="Kim", last_name=f"{count - n:03}")
+        for n in range(count)
+    )
+    Membership.objects.bulk_create(Membership(room=room, user=one) for one in people)
+
+
+def listed_people(page: str) -> list[str]:
+    return re.findall(r'<span class="cut" title="([^"]*)"', page)
+
+
+def test_the_members_of_a_large_room_come_in_pages_and_are_found_by_name(as_alice, room):
+    crowd(room, 500)
+    page = text(as_alice.get(settings(room)))
+    assert len(page) < 100_000
+    shown = listed_people(page)
+    assert (shown[0], shown[1:3], len(shown)) == ("alice", ["bob", "Kim 001"], pages.PEOPLE)
+    seen, following = list(shown), settings(room) + "?people=2#people"
+    while following:
+        assert f'href="{following}"' in page
+        page = text(as_alice.get(following))
+        seen += listed_people(page)
+        found = re.search(r'rel="next" href="([^"]*)"', page)
+        following = found[1] if found else ""
+    assert seen == ["alice", "bob", *(f"Kim {n:03}" for n in range(1, 501))]
+    assert "501–502 of 502" in page
+    for who, names in {"kim 493": ["Kim 007", "Kim 493"], "@M007": ["Kim 493"]}.items():
+        page = text(as_alice.get(settings(room), {"who": who}))
+        assert listed_people(page) == names
+    page = text(as_alice.get(settings(room), {"who": "<nemo>"}))
+    assert listed_people(page) == []
+    assert "Nobody in this room is called that." in page
+    for odd in ("0", "-1", "x", "9" * 30):
+        assert as_alice.get(settings(room), {"people": odd}).status_code == 200
+
+
+def test_who_removes_somebody_finds_the_others_where_they_were(as_alice, room):
+    crowd(room, 60)
+    page = text(as_alice.get(settings(room), {"who": "kim", "people": "2"}))
+    form = html.unescape(re.findall(r'action="([^"]*/member/[^"]*)"', page)[-2])
+    gone = User.objects.get(username="m020")
+    answer = as_alice.post(form, {"remove": gone.pk})
+    assert answer["Location"] == f"{settings(room)}?who=kim&people=2#people"
+    assert gone.username not in members(room)
+
+
+def test_a_small_room_has_all_its_members_at_a_glance(as_alice, room):
+    page = text(as_alice.get(settings(room)))
+    assert listed_people(page) == ["alice", "bob"]
+    assert 'name="who"' not in page
+    assert "rel=" not in page[page.index('id="people"') :]
 
 
 def test_an_unknown_guest_is_said_beside_the_field(as_alice, room):

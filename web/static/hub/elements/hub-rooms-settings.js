@@ -1,5 +1,5 @@
 import { hub } from "../client.js";
-import { slot } from "../dom.js";
+import { setText, slot } from "../dom.js";
 import "./hub-rooms-picker.js";
 
 const GATHER = 300; // ms: invitations come by the dozen
@@ -17,11 +17,10 @@ class HubRoomsSettings extends HTMLElement {
   connectedCallback() {
     const { id, cursor } = this.dataset;
     const topic = `room.${id}`;
-    const touch = ({ target }) => this.#touched.add(target.closest("[data-live]")?.dataset.live);
-    this.addEventListener("input", touch);
+    this.addEventListener("input", this.#typed);
     hub.subscribe(topic, cursor, { present: false }); // who is no member has it from nowhere else
     this.#offs = [
-      () => this.removeEventListener("input", touch),
+      () => this.removeEventListener("input", this.#typed),
       () => hub.unsubscribe(topic, { present: false }),
       hub.on("event", (event) => {
         const isOfRoom = event.topic === topic && !event.type.startsWith("message.");
@@ -38,6 +37,20 @@ class HubRoomsSettings extends HTMLElement {
     clearTimeout(this.#timer);
   }
 
+  get #address() {
+    return `/rooms/${this.dataset.id}/settings/`;
+  }
+
+  #typed = ({ target }) => {
+    if (target.name !== "who") {
+      this.#touched.add(target.closest("[data-live]")?.dataset.live);
+      return;
+    }
+    const query = target.value.trim() && `?${new URLSearchParams({ who: target.value.trim() })}`;
+    history.replaceState(null, "", `${this.#address}${query}`);
+    this.#fetchSoon();
+  };
+
   #fetchSoon(ms = GATHER) {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#fetch(), ms);
@@ -46,7 +59,7 @@ class HubRoomsSettings extends HTMLElement {
   async #fetch() {
     let answer;
     try {
-      answer = await fetch(`/rooms/${this.dataset.id}/settings/`, { cache: "no-store" });
+      answer = await fetch(this.#address + location.search, { cache: "no-store" });
     } catch {
       this.#fetchSoon(AGAIN);
       return;
@@ -62,9 +75,10 @@ class HubRoomsSettings extends HTMLElement {
       const name = part.dataset.live;
       const other = fresh.querySelector(`[data-live="${name}"]`);
       const isBusy = this.#touched.has(name) || part.contains(document.activeElement);
-      if (other && !isBusy && other.textContent !== part.textContent)
-        part.replaceWith(document.adoptNode(other));
+      if (other && !isBusy && !isSame(part, other)) part.replaceWith(document.adoptNode(other));
     }
+    const said = fresh.querySelector("[data-slot=people-said]");
+    if (said && slot(this, "people-said")) setText(this, "people-said", said.textContent);
     const picker = this.querySelector("hub-rooms-picker");
     const without = fresh.querySelector("hub-rooms-picker")?.dataset.without;
     if (picker && without !== undefined) picker.dataset.without = without;
@@ -75,5 +89,8 @@ class HubRoomsSettings extends HTMLElement {
     for (const part of this.querySelectorAll(".setting")) part.hidden = true;
   }
 }
+
+const isSame = (part, other) =>
+  other.textContent === part.textContent && other.dataset.place === part.dataset.place;
 
 customElements.define("hub-rooms-settings", HubRoomsSettings);
