@@ -667,6 +667,67 @@ def test_more_unread_than_a_page_opens_at_the_newest_and_leads_to_the_first(
     expect(above).to_be_hidden()
 
 
+def look(page: Page, *, away: bool) -> None:
+    page.evaluate(
+        """(away) => {
+             Object.defineProperty(document, 'hidden', { value: away, configurable: true });
+             document.dispatchEvent(new Event('visibilitychange'));
+           }""",
+        away,
+    )
+
+
+@pytest.mark.parametrize("away", [True, False])
+def test_what_a_fetch_leaves_out_is_found_further_up(page_for: PageFor, aside: Aside, away: bool):
+    """More than a page, while nobody looked or the laptop slept."""
+    page = page_for("bob")
+    bob, alice = user_of(page), aside(newcomer, "alice")
+    line = Line(page)
+    room = aside(make_room, alice, [bob])
+    aside(say, alice, room, *numbered(1, 60))
+    enter(page, room)
+    expect(row(page, "line 60")).to_be_in_viewport()
+    page.wait_for_timeout(1500)
+    assert aside(read_up_to, bob, room) == aside(newest, room)
+    look(page, away=away)
+    line.cut()
+    aside(say, bob, room, "said by phone")
+    aside(say, alice, room, *numbered(61, 180))
+    aside(new_epoch)
+    line.mend()
+    expect(row(page, "line 180")).to_be_attached(timeout=SLOW)
+    above = page.get_by_role("link", name="New messages begin further up")
+    expect(above).to_be_visible()
+    look(page, away=False)
+    above.click()
+    unread = page.locator(".talk-new")
+    expect(unread).to_be_in_viewport()
+    expect(above).to_be_hidden()
+    assert unread.evaluate("(line) => line.nextElementSibling.innerText.trim().endsWith('line 61')")
+    page.wait_for_timeout(1500)
+    aside(new_epoch)
+    aside(say, alice, room, "and on")
+    page.locator(".room-pill").click()
+    expect(row(page, "and on")).to_be_in_viewport(timeout=SLOW)
+    expect(above).to_be_hidden()
+
+
+def test_what_a_hidden_tab_lets_go_of_is_found_further_up(page_for: PageFor, aside: Aside):
+    page = page_for("bob")
+    alice = aside(newcomer, "alice")
+    room = aside(make_room, alice, [user_of(page)])
+    aside(say, alice, room, "before")
+    enter(page, room)
+    look(page, away=True)
+    aside(say, alice, room, *numbered(1, 320))
+    expect(row(page, "line 320")).to_be_attached(timeout=SLOW)
+    look(page, away=False)
+    page.get_by_role("link", name="New messages begin further up").click()
+    unread = page.locator(".talk-new")
+    expect(unread).to_be_in_viewport()
+    assert unread.evaluate("(line) => line.nextElementSibling.innerText.trim().endsWith('line 1')")
+
+
 def test_messages_are_reached_and_changed_by_keyboard(pair):
     alice, bob, _room = pair
     for body in ("one", "two"):

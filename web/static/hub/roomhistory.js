@@ -130,7 +130,8 @@ export class RoomHistory {
       return await this.#page(`around=${id}`);
     } catch (error) {
       if (error.status !== 404) throw error;
-      return this.#page(""); // that message is there no more
+      const page = await this.#page(`after=${id - 1}`); // that message is not there: from the next one on
+      return page.items.length > 0 ? page : this.#page("");
     }
   }
 

@@ -28,6 +28,7 @@ class HubRoom extends HTMLElement {
   #target;
   #isSuperuser;
   #unreadFrom; // the unread line stands above what others say from this id on; null for none
+  #isUnreadAbove; // it would stand above what the page has
   #history;
   #list;
   #acts;
@@ -52,6 +53,7 @@ class HubRoom extends HTMLElement {
     this.#target = data.target;
     this.#isSuperuser = data.superuser;
     this.#unreadFrom = data.unread_from;
+    this.#isUnreadAbove = !slot(this, "above").hidden;
     this.#build(data);
     this.#listen();
     this.#head.show();
@@ -181,6 +183,10 @@ class HubRoom extends HTMLElement {
     return !this.#isGone && this.#book.isAtEnd && this.#list.isFollowing;
   }
 
+  get #unread() {
+    return { unreadFrom: this.#unreadFrom, isFromStart: this.#book.older === null };
+  }
+
   get #manages() {
     return this.#isSuperuser || this.#room.owner?.id === this.#me;
   }
@@ -266,7 +272,17 @@ class HubRoom extends HTMLElement {
   #renewed(room) {
     this.#changed(room);
     this.#marks.learn(room.read_up_to);
+    this.#lookAbove(room);
     this.#draw({ isNews: false });
+  }
+
+  /** Of what came meanwhile the page has the end alone. */
+  #lookAbove({ unread, read_up_to }) {
+    const isUnread = ({ id, author, deleted }) =>
+      id > read_up_to && author?.id !== this.#me && !deleted;
+    if (!this.#book.isAtEnd || unread <= this.#book.items.filter(isUnread).length) return;
+    this.#unreadFrom = read_up_to + 1;
+    this.#isUnreadAbove = true;
   }
 
   #touched(item) {
@@ -285,17 +301,19 @@ class HubRoom extends HTMLElement {
   #draw({ isNews = true } = {}) {
     this.#isDue = false;
     const book = this.#book;
+    const had = document.hidden && reaches(book.items, this.#unread);
     if (this.#list.isFollowing) book.trim("top", MOST);
     else book.trim("bottom", 2 * MOST); // nobody is moved for what comes while they read
     for (const item of book.items) this.#sending.stored(item);
     const waiting = this.#isGone ? [] : this.#sending.items;
-    const line = { unreadFrom: this.#unreadFrom, isFromStart: book.older === null };
-    const rows = arrange([...book.items, ...waiting], { me: this.#me, ...line });
+    const rows = arrange([...book.items, ...waiting], { me: this.#me, ...this.#unread });
     slot(this, "older").hidden = book.older === null;
     slot(this, "start").hidden = book.older !== null;
     slot(this, "newer").hidden = book.isAtEnd;
     slot(this, "empty").hidden = rows.length > 0;
-    if (reaches(book.items, line)) slot(this, "above").hidden = true;
+    if (reaches(book.items, this.#unread)) this.#isUnreadAbove = false;
+    else if (had) this.#isUnreadAbove = true; // let go of before anybody saw it
+    slot(this, "above").hidden = !this.#isUnreadAbove || this.#isGone;
     this.#list.show(rows, { isNews });
     this.#acts.drawn();
     this.#moved();
@@ -327,13 +345,18 @@ class HubRoom extends HTMLElement {
   }
 
   async #toUnread() {
-    if (await this.#history.around(this.#unreadFrom)) this.#list.reveal("line");
+    if (!(await this.#history.around(this.#unreadFrom))) return;
+    const [first] = this.#book.items;
+    if (first?.id > this.#unreadFrom) {
+      this.#unreadFrom = first.id; // nothing has the id itself
+      this.#draw({ isNews: false });
+    }
+    this.#list.reveal("line");
   }
 
   #looked = () => {
     if (document.hidden) {
-      const isAhead = !slot(this, "above").hidden; // what was unread before is still to be found
-      if (!this.#isAtEnd || isAhead) return;
+      if (!this.#isAtEnd || this.#isUnreadAbove) return; // what was unread before is still to be found
       this.#unreadFrom = this.#book.last + 1; // the line stands above what comes now
       this.#drawSoon();
       return;
