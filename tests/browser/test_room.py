@@ -543,6 +543,8 @@ def test_what_is_sent_while_reading_further_up_is_seen_at_once(page_for: PageFor
     line.mend()
     expect(page.locator(".message[data-unsent]")).to_have_count(0, timeout=SLOW)
     assert aside(stored, room)[-1] == "from further up"
+    expect(row(page, "from further up")).to_be_in_viewport()
+    expect(page).to_have_url(re.compile(f"/rooms/{room.pk}/$"))
     page.reload()
     expect(row(page, "from further up")).to_be_in_viewport()
 

@@ -58,8 +58,9 @@ export class Sending {
     return this.#outbox.withdraw();
   }
 
+  /** @returns {boolean} whether it waited here until now */
   stored(item) {
-    if (item.author?.id === this.#author.id) this.#outbox.stored(item.client_id);
+    return item.author?.id === this.#author.id && this.#outbox.stored(item.client_id);
   }
 
   wake() {

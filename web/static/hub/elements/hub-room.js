@@ -214,7 +214,7 @@ class HubRoom extends HTMLElement {
   }
 
   #created(item) {
-    this.#sending.stored(item);
+    this.#stored(item);
     if (item.author?.id !== this.#me) {
       this.#typing.stop(item.author?.id);
       if (!this.#list.isFollowing) this.#unseen.add(item.id);
@@ -225,9 +225,13 @@ class HubRoom extends HTMLElement {
   }
 
   #answered(item) {
-    this.#sending.stored(item);
+    this.#stored(item);
     this.#book.answered(item);
-    if (this.#isNewestOwed) this.#toSaid();
+  }
+
+  /** The event or the answer says so, whichever comes first; the other may be lost. */
+  #stored(item) {
+    if (this.#sending.stored(item) && this.#isNewestOwed) queueMicrotask(() => this.#toSaid());
   }
 
   #changed(room) {
@@ -304,7 +308,7 @@ class HubRoom extends HTMLElement {
     const had = document.hidden && reaches(book.items, this.#unread);
     if (this.#list.isFollowing) book.trim("top", MOST);
     else book.trim("bottom", 2 * MOST); // nobody is moved for what comes while they read
-    for (const item of book.items) this.#sending.stored(item);
+    for (const item of book.items) this.#stored(item);
     const waiting = this.#isGone ? [] : this.#sending.items;
     const rows = arrange([...book.items, ...waiting], { me: this.#me, ...this.#unread });
     slot(this, "older").hidden = book.older === null;
