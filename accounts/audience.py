@@ -17,6 +17,7 @@ from django.contrib.auth.models import Group, User
 from django.utils.module_loading import import_string
 
 from events import topics
+from events.log import LoggedEvent
 from events.topics import Topic
 
 if TYPE_CHECKING:
@@ -26,17 +27,24 @@ logger = logging.getLogger(__name__)
 
 Pair = tuple[int, Topic]
 Rule = Callable[[Collection[Pair]], set[Pair]]
+Narrows = Callable[[LoggedEvent], bool]
 
 _rules: dict[str, Rule] = {}
 _ended: dict[str, Rule] = {}
+_narrowing: dict[str, Narrows] = {}
 
 
-def register(kind: str, rule: Rule, *, ended: Rule | None = None) -> None:
+def register(
+    kind: str, rule: Rule, *, ended: Rule | None = None, narrows: Narrows | None = None
+) -> None:
     """`rule` gets `(user id, topic)` pairs of active staff, all at once, and returns those that are allowed.
 
     `ended` likewise, where a topic can end: those whose topic has, and whose person could read it until then.
+    `narrows`, of an event of such a topic: whether fewer may read it than what came before.
     """
     _rules[kind] = rule
+    if narrows is not None:
+        _narrowing[kind] = narrows
     if ended is not None:
         _ended[kind] = ended
 
@@ -49,6 +57,11 @@ def allowed(pairs: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
 def ended(pairs: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
     """Those of the pairs that could be read until their topic ended: its last event may still be told."""
     return _by(_ended, pairs)
+
+
+def narrowing(topic: str) -> Narrows | None:
+    """Which events of this topic may be handed on only once its readers were asked for again; None: none ever."""
+    return _narrowing.get(topic.partition(".")[0])
 
 
 def _by(rules: Mapping[str, Rule], pairs: Collection[tuple[int, str]]) -> set[tuple[int, str]]:

@@ -14,7 +14,7 @@ class ChatConfig(AppConfig):
         from chat import mentions, rooms  # noqa: PLC0415
         from notifications import inbox, notifying  # noqa: PLC0415
 
-        audience.register("room", rooms.readable, ended=rooms.ended)
+        audience.register("room", rooms.readable, ended=rooms.ended, narrows=rooms.narrows)
         profiles.register_me("rooms", rooms.totals)
         notifying.register(mentions.MENTIONED, mentions.standing)
         inbox.register_title(mentions.MENTIONED, mentions.translated)

@@ -36,6 +36,7 @@ from chat.models import (
     Room,
 )
 from events import log, publish, publish_many, topics
+from events.log import LoggedEvent
 
 MEMBERS_AT_ONCE: Final = 200
 """People that one call may invite, which keeps its transaction short."""
@@ -64,6 +65,11 @@ def readable(pairs: Collection[Pair]) -> set[Pair]:
 def ended(pairs: Collection[Pair]) -> set[Pair]:
     """Those whose room was deleted, and whose person could read it until then; as long as its rows are there."""
     return _of_readers(pairs, Room.objects.exclude(deleted_at=None))
+
+
+def narrows(event: LoggedEvent) -> bool:
+    """A change that closes the room may say more of it than outsiders knew until then."""
+    return event.type == "room.updated" and event.data["kind"] != Kind.OPEN
 
 
 def _of_readers(pairs: Collection[Pair], rooms: QuerySet[Room]) -> set[Pair]:

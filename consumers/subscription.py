@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from django.db import Error as DatabaseError
 
+from accounts import audience
 from accounts.authenticate import Credential
 from consumers import cursor as cursors
 from consumers import farewell
@@ -81,6 +82,8 @@ class Subscription:
         """The topics of which every event is owed from its position on."""
         self._is_live = True
         self._behind: dict[str, None] = {}
+        self._asked: dict[str, int] = {}
+        """The offset up to which its person was asked for, where some event narrowed who may read."""
         self._catching_up: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -186,6 +189,7 @@ class Subscription:
         self._stop_reading(name, reason)
         self.positions.pop(name, None)
         self._behind.pop(name, None)
+        self._asked.pop(name, None)
         self._joined.discard(name)
         self._board.leave(self, [name])
         if self.places is not None:
@@ -273,6 +277,7 @@ class Subscription:
         """The log has a new identity: no position counts any more."""
         self.epoch = epoch
         self._foreign.clear()
+        self._asked.clear()
         self._board.ledger.drop("reset", self._sink.drop())
         for name in self.topics:
             head = heads[name].head
@@ -378,6 +383,7 @@ class Subscription:
         """Hand the sink the next page of a topic that is behind. Returns False when the sink is full."""
         position = self.positions[name]
         found = await self._board.page(name, position)
+        await self._ask_about(name, found)
         if not self._stands(name, position):
             return True  # removed, placed anew or over meanwhile
         if not found or found[0].before > position:
@@ -406,6 +412,18 @@ class Subscription:
                     return False
                 self.positions[name] = event.offset
         return True
+
+    async def _ask_about(self, name: str, found: list[Run]) -> None:
+        """Where fewer may read on from somewhere in these, see whether this client's person still may."""
+        narrows = audience.narrowing(name)
+        if narrows is None:
+            return
+        asked = max(self._asked.get(name, 0), self.positions.get(name, 0))
+        events = [event for run in found for event in run.events if event.offset > asked]
+        if any(map(narrows, events)):
+            await self._board.recheck_readers([(self, name)])
+            if name in self.positions:
+                self._asked[name] = events[-1].offset
 
     def _stands(self, name: str, position: int) -> bool:
         return name in self._read and self.positions[name] == position

@@ -104,6 +104,9 @@ class Line:
         self._round: Iterator[Subscription] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._quiet_until = 0.0
+        self._narrows = audience.narrowing(name)
+        self._asking: asyncio.Task[None] | None = None
+        self._asked: LoggedEvent | Whisper | None = None
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -205,7 +208,7 @@ class Line:
 
     def _hand_on(self) -> None:
         """Start a round, when none goes on, now or as soon as the last one is long enough ago."""
-        if not self._due or self._round is not None or self._timer is not None:
+        if not self._due or self._round is not None or self._timer or self._asking:
             return
         wait = self._quiet_until - self._loop.time()
         if wait > 0:
@@ -216,6 +219,9 @@ class Line:
     def _start_round(self) -> None:
         self._timer = None
         if not self._due:
+            return
+        if self._is_narrowing(self._due[0]) and self._due[0] is not self._asked:
+            self._asking = asyncio.create_task(self._ask(self._due[0]))
             return
         run = self._next_run()
         if run.events:
@@ -231,6 +237,8 @@ class Line:
         size, following = 0, None
         while self._due and size <= RUN:
             item = self._due[0]
+            if items and self._is_narrowing(item):
+                break
             if isinstance(item, Whisper):
                 size += len(item.json)
             elif following in {None, item.offset}:
@@ -241,6 +249,23 @@ class Line:
             items.append(self._due.popleft())
         self._due_bytes -= size
         return Run(self.name, items)
+
+    def _is_narrowing(self, item: LoggedEvent | Whisper) -> bool:
+        return self._narrows is not None and isinstance(item, LoggedEvent) and self._narrows(item)
+
+    async def _ask(self, item: LoggedEvent | Whisper) -> None:
+        """Who still reads this after the event that waits? It, and what is behind it, goes to them alone."""
+        asked: set[Subscription] = set()
+        while readers := self.readers.keys() - asked:
+            try:
+                await self._board.recheck_readers([(reader, self.name) for reader in readers])
+                asked |= readers
+            except Exception:
+                logger.exception("Rights could not be asked; trying again")
+                await asyncio.sleep(AGAIN)
+        self._asked = item
+        self._asking = None
+        self._hand_on()
 
     def _go_round(self, run: Run) -> None:
         """To so many readers; the loop gets a turn before the others. Whoever has left meanwhile takes nothing."""
@@ -731,7 +756,7 @@ class Switchboard:
         ]
         try:
             await self._recheck(concerned)
-            await self._recheck_readers(reading)
+            await self.recheck_readers(reading)
             await self._recheck_implied([one for one in concerned if one.implied is not None])
         except Exception:
             logger.exception("Rights could not be asked; whom it is about must come again")
@@ -778,7 +803,8 @@ class Switchboard:
                 await asyncio.sleep(0)
         await self._take_away(lost)
 
-    async def _recheck_readers(self, reading: list[Reading]) -> None:
+    async def recheck_readers(self, reading: list[Reading]) -> None:
+        """Take the topics away from those of these clients whose people may not read them any more."""
         if reading:
             allowed = await aside(audience.allowed, _pairs(reading))
             await self._take_away([one for one in reading if _pair(one) not in allowed])

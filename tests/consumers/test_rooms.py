@@ -8,6 +8,7 @@ import json
 import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import httpx
@@ -213,6 +214,29 @@ async def test_a_room_that_is_closed_loses_at_once_whoever_is_not_in_it(hub_serv
         await said(room, alice)
         assert await until(member, lambda frame: frame.get("type") == "message.created")
         assert await frames(outsider, 0.3) == []
+
+
+@every_transport
+async def test_what_a_room_is_called_once_it_is_closed_is_not_told_to_outsiders(
+    hub_server, transport
+):
+    alice, alices = await someone()
+    _, bobs = await someone("bob")
+    room = await closed_room(alice, kind="open")
+    topic = topics.room(room.pk)
+    both = f"group.sales,{topic}"
+    async with (
+        listening(transport, hub_server, topics=both, headers=alices) as member,
+        listening(transport, hub_server, topics=both, headers=bobs) as outsider,
+    ):
+        await in_database(partial(rooms.edit, room, alice, kind="closed", name="Lay-offs"))
+        await said(room, alice, "about the lay-offs")
+        async with asyncio.timeout(5):
+            await outsider.until(lambda heard: heard.revoked == [topic])
+            await member.until(lambda heard: len(types(heard, topic)) == 2)
+        assert types(member, topic) == ["room.updated", "message.created"]
+        assert member.events[0]["data"]["name"] == "Lay-offs"
+        assert types(outsider, topic) == []
 
 
 # --- a deleted room ----------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from django.db import DatabaseError
 
 from accounts import audience
 from accounts.authenticate import Credential
@@ -90,6 +91,7 @@ class Client:
 ALICE = Credential(
     user_id=1, username="a", name="a", is_superuser=False, scopes=frozenset({"read"}), key_id=1
 )
+BOB = dataclasses.replace(ALICE, user_id=2, key_id=2)
 
 
 @pytest.fixture
@@ -130,10 +132,10 @@ async def board(log: Log) -> AsyncIterator[Switchboard]:
 
 
 async def connected(
-    board: Switchboard, at: Any = None, client: Client | None = None
+    board: Switchboard, at: Any = None, client: Client | None = None, who: Credential = ALICE
 ) -> tuple[Subscription, Client]:
     client = client or Client()
-    subscription = Subscription(board, ALICE, client)
+    subscription = Subscription(board, who, client)
     await board.register(subscription)
     for reset in await subscription.open([TOPIC], at):
         client.push(reset)
@@ -454,6 +456,111 @@ async def test_when_rights_to_a_topic_change_its_readers_are_asked_and_nobody_el
     await board._recheck_named([change])
     assert asked == [{(1, TOPIC)}, {(1, TOPIC)}]
     assert client.items == [Revoked(TOPIC)]
+
+
+class Rights:
+    """Bob has lost his, and the answer to who still reads is given once `told` is set; the third event narrows."""
+
+    def __init__(self) -> None:
+        self.told = asyncio.Event()
+        self.failures = 0
+        self.asked: list[Any] = []
+
+    async def ask(self, work: Any, pairs: Any) -> Any:
+        if work is not audience.allowed:
+            return {}
+        self.asked.append(pairs)
+        await self.told.wait()
+        if self.failures:
+            self.failures -= 1
+            raise DatabaseError
+        return {pair for pair in pairs if pair[0] != BOB.user_id}
+
+    async def was_asked(self) -> None:
+        async with asyncio.timeout(5):
+            while not self.asked:
+                await asyncio.sleep(0.005)
+
+
+@pytest_asyncio.fixture
+async def rights(monkeypatch: pytest.MonkeyPatch) -> Rights:
+    found = Rights()
+    monkeypatch.setattr(switchboard, "aside", found.ask)
+    monkeypatch.setattr(switchboard, "AGAIN", 0.01)
+    monkeypatch.setitem(audience._narrowing, "user", lambda event: event.offset == 3)
+    return found
+
+
+async def test_an_event_that_narrows_who_may_read_waits_until_its_readers_were_asked(
+    rights, board, log
+):
+    _, client = await connected(board)
+    _, other = await connected(board)
+    lost, outsider = await connected(board, who=BOB)
+    await settled(client, [])  # all are live
+    events = [log.add() for _ in range(5)]
+    for event in events:
+        tell(board, event)
+    await rights.was_asked()
+    await settled(client, [1, 2])
+    rights.told.set()
+    await settled(client, [1, 2, 3, 4, 5])
+    assert other.items == events
+    assert outsider.items == [*events[:2], Revoked(TOPIC)]
+    assert TOPIC not in lost.positions
+    assert rights.asked == [{(1, TOPIC), (2, TOPIC)}]  # all at once
+    tell(board, log.add())
+    await settled(client, [1, 2, 3, 4, 5, 6])
+    assert len(rights.asked) == 1
+
+
+async def test_who_comes_while_it_waits_is_asked_for_too(rights, board, log):
+    _, client = await connected(board)
+    await settled(client, [])
+    for _ in range(3):
+        tell(board, log.add())
+    await rights.was_asked()
+    _, outsider = await connected(board, Cursor("e1", {TOPIC: 2}), who=BOB)
+    rights.told.set()
+    await settled(client, [1, 2, 3])
+    assert outsider.items == [Revoked(TOPIC)]
+
+
+async def test_who_comes_to_such_an_event_later_is_asked_for_then(rights, board, log):
+    rights.told.set()
+    for _ in range(5):
+        log.add()
+    _, client = await connected(board, Cursor("e1", {TOPIC: 0}))
+    lost, outsider = await connected(board, Cursor("e1", {TOPIC: 1}), who=BOB)
+    await settled(client, [1, 2, 3, 4, 5])
+    assert outsider.items == [Revoked(TOPIC)]
+    assert TOPIC not in lost.positions
+    assert sorted(map(list, rights.asked)) == [[(1, TOPIC)], [(2, TOPIC)]]
+
+
+async def test_while_rights_cannot_be_asked_such_an_event_waits(rights, board, log):
+    rights.failures = 3
+    rights.told.set()
+    _, client = await connected(board)
+    _, outsider = await connected(board, who=BOB)
+    await settled(client, [])
+    for _ in range(4):
+        tell(board, log.add())
+    await settled(client, [1, 2, 3, 4])
+    assert rights.failures == 0
+    assert outsider.items == [*log.events[:2], Revoked(TOPIC)]
+
+
+async def test_a_new_epoch_ends_the_wait(rights, board, log):
+    _, client = await connected(board)
+    await settled(client, [])
+    for _ in range(3):
+        tell(board, log.add())
+    await rights.was_asked()
+    board._lines[TOPIC].restart(0)
+    rights.told.set()
+    await asyncio.sleep(0.05)
+    assert client.offsets == [1, 2]
 
 
 async def test_what_somebody_lost_is_taken_away_before_anybody_is_asked_about_gains(
