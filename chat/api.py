@@ -166,7 +166,7 @@ def list_rooms(
     limit: Annotated[int, Query(ge=1, le=ROOMS)] = ROOMS,
     before: Annotated[str, Query(pattern=r"^([0-9]{1,18}-[0-9]{1,18})?$")] = "",
 ) -> dict[str, Any]:
-    """The rooms that the caller may read, with news first; `joined` keeps one's own, or the others."""
+    """The rooms that the caller may read, the last active first; `joined` keeps one's own, or the others."""
     user = account(request)
     mine, _following = rooms.page(user, joined=True, limit=ROOMS)
     heard = [topics.room(room.pk) for room in mine]

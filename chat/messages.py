@@ -113,8 +113,8 @@ def post(user: User, room_id: int, client_id: uuid.UUID, body: str) -> tuple[Mes
         message = Message.objects.create(
             room=room, author=user, client_id=client_id, body=body, html=html
         )
-        room.last_message = message.pk
-        room.save(update_fields=["last_message"])
+        room.last_message, room.active_at = message.pk, message.created_at
+        room.save(update_fields=["last_message", "active_at"])
         _mention(message, named)
         _tell(message, "message.created")
         mentions.tell(room, message, user, named)

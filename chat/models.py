@@ -43,6 +43,8 @@ class Room(models.Model):
     last_message = models.BigIntegerField(default=0, editable=False)
     """The id of the newest one; 0 before the first."""
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    active_at = models.DateTimeField(default=timezone.now, editable=False)
+    """When the newest message was posted; before the first, when the room was made. Lists go by it."""
     archived_at = models.DateTimeField(null=True, editable=False)
     deleted_at = models.DateTimeField(null=True, editable=False)
     """From then on it is nobody's; an hour later beat takes its rows away in short transactions."""
@@ -52,8 +54,8 @@ class Room(models.Model):
         verbose_name_plural = _("rooms")
         indexes = [
             models.Index(
-                fields=["kind"],
-                name="hub_room_existing",
+                fields=["kind", "-active_at", "-id"],
+                name="hub_room_active",
                 condition=models.Q(deleted_at__isnull=True),
             ),
         ]

@@ -10,6 +10,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, Final
 
@@ -44,6 +45,9 @@ DIRECT_MOST: Final = 20
 """People of a direct room."""
 LISTED_MEMBERS: Final = 20
 """In a list, rooms with more members than this give their number alone: an office has rooms of hundreds."""
+
+_ERA: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST: Final = (datetime.max.replace(tzinfo=UTC) - _ERA) // timedelta(microseconds=1)
 
 
 class _Kept(Enum):
@@ -143,16 +147,15 @@ def readers_named(room: Room, usernames: Collection[str]) -> dict[str, User]:
 
 
 def to_join(user: User) -> QuerySet[Room]:
-    """Open rooms this person is not in, with news first."""
+    """Open rooms this person is not in."""
     mine = Membership.objects.filter(room=OuterRef("pk"), user=user)
-    rows = Room.objects.filter(~Exists(mine), kind=Kind.OPEN, deleted_at=None, archived_at=None)
-    return rows.order_by("-last_message", "-pk")
+    return Room.objects.filter(~Exists(mine), kind=Kind.OPEN, deleted_at=None, archived_at=None)
 
 
 def page(
     user: User, *, joined: bool | None = None, limit: int, before: str = ""
 ) -> tuple[list[Room], str | None]:
-    """What this person may read, with news first, and the `before` of the following page."""
+    """What this person may read, as `newest_first` has it."""
     mine = Membership.objects.filter(user=user).values("room")
     rows = Room.objects.filter(deleted_at=None)
     if joined is None:  # by two indexes, where `readable_by` asks of each room there is
@@ -161,13 +164,25 @@ def page(
         rows = rows.filter(pk__in=mine)
     else:
         rows = rows.filter(kind=Kind.OPEN).exclude(pk__in=mine)
+    return newest_first(rows, limit, before)
+
+
+def newest_first(
+    rows: QuerySet[Room], limit: int, before: str = ""
+) -> tuple[list[Room], str | None]:
+    """Those where something was said last, or that were made last, and the `before` of the following page.
+
+    `before` reads `<microseconds since 1970>-<room id>`: a room that moves up meanwhile is in no page twice.
+    """
     if before:
-        last, pk = map(int, before.split("-"))
-        rows = rows.filter(Q(last_message__lt=last) | Q(last_message=last, pk__lt=pk))
-    found = list(rows.order_by("-last_message", "-pk")[: limit + 1])
+        moment, pk = map(int, before.split("-"))
+        at = _ERA + timedelta(microseconds=min(moment, _LATEST))
+        rows = rows.filter(Q(active_at__lt=at) | Q(active_at=at, pk__lt=pk))
+    found = list(rows.order_by("-active_at", "-pk")[: limit + 1])
     shown = found[:limit]
-    following = f"{shown[-1].last_message}-{shown[-1].pk}" if len(found) > limit else None
-    return shown, following
+    if len(found) == len(shown):
+        return shown, None
+    return shown, f"{(shown[-1].active_at - _ERA) // timedelta(microseconds=1)}-{shown[-1].pk}"
 
 
 def items(rooms: Iterable[Room], user: User) -> list[dict[str, Any]]:
@@ -207,12 +222,10 @@ def _items(rows: list[Room], user: User, whose: list[Room]) -> list[dict[str, An
     owners = {room.owner_id for room in rows if room.owner_id is not None}
     people = profiles.people(owners.union(*members.values()))
     mine = {row.room_id: row for row in counted(user).filter(room__in=ids)}
-    newest = Message.objects.filter(pk__in=[room.last_message for room in rows])
-    active = dict(newest.values_list("room_id", "created_at"))
     return [
         {
             **public(room, people),
-            "active_at": log.rfc3339(active.get(room.pk, room.created_at)),
+            "active_at": log.rfc3339(room.active_at),
             "members": [people[user_id] for user_id in members[room.pk] if user_id in people],
             **_personal(mine.get(room.pk)),
         }
@@ -290,12 +303,17 @@ def create(
     _few(members, MEMBERS_AT_ONCE)
     with transaction.atomic():
         room = Room.objects.create(
-            kind=kind, name=_name(name), topic_line=_topic_line(topic_line), owner=owner
+            kind=kind, name=_name(name), topic_line=_topic_line(topic_line), owner=owner, **_now()
         )
         _add(room, _unique([owner, *members]), by=owner)
         if kind == Kind.OPEN:
             publish(topics.DASHBOARD, "room.created", public(room))
     return room
+
+
+def _now() -> dict[str, datetime]:
+    now = timezone.now()
+    return {"created_at": now, "active_at": now}
 
 
 def direct(user: User, others: Sequence[User]) -> tuple[Room, bool]:
@@ -306,7 +324,8 @@ def direct(user: User, others: Sequence[User]) -> tuple[Room, bool]:
     _few(people, DIRECT_MOST)
     key = _people_key(person.pk for person in people)
     with transaction.atomic():
-        room, is_new = Room.objects.get_or_create(people_key=key, defaults={"kind": Kind.DIRECT})
+        new = {"kind": Kind.DIRECT, **_now()}
+        room, is_new = Room.objects.get_or_create(people_key=key, defaults=new)
         if is_new:
             _add(room, people, by=user)
     return room, is_new

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from django.contrib.auth.models import User
-from django.db.models import F, OuterRef, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import QuerySet
 
 from chat import names, rooms
-from chat.models import Involvement, Kind, Membership, Message
+from chat.models import Involvement, Kind, Membership
 from events import log, topics
 
 HEARD: Final = 60
@@ -37,7 +36,7 @@ def mine(user: User) -> list[dict[str, Any]]:
             "involvement": row.involvement,
             "read_up_to": row.read_up_to,
             "last_message": row.last_message,
-            "active_at": log.rfc3339(row.active_at),
+            "active_at": log.rfc3339(row.room.active_at),
             "unread": row.unread,
             "mentions": row.mentions,
         }
@@ -61,9 +60,4 @@ def is_to_me(room: Mapping[str, Any]) -> bool:
 
 
 def _newest_first(rows: QuerySet[Membership]) -> QuerySet[Membership]:
-    newest = Message.objects.filter(pk=OuterRef("room__last_message")).values("created_at")
-    return (
-        rows.filter(room__deleted_at=None)
-        .annotate(active_at=Coalesce(Subquery(newest), F("room__created_at")))
-        .order_by("-active_at", "-room_id")
-    )
+    return rows.filter(room__deleted_at=None).order_by("-room__active_at", "-room_id")

@@ -40,7 +40,7 @@ TO_JOIN: Final = 100
 PEOPLE: Final = 25
 """Members of one page of a room's settings."""
 _PLACE: Final = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
-"""Where a page of them begins: a room's last message, and its id."""
+"""Where a page of them begins (`chat.rooms.newest_first`)."""
 ONCE: Final = "hub-once"
 """The field that tells a form sent twice from two forms."""
 _ROUTE: Final = "rooms page"
@@ -67,7 +67,8 @@ def counted(view: View) -> View:
 def rooms_page(request: HttpRequest) -> HttpResponse:
     user = _me(request)
     filtered = request.GET.get("q", "")[:200].replace("\0", "").strip()
-    before = _PLACE.fullmatch(request.GET.get("before", ""))
+    place = _PLACE.fullmatch(request.GET.get("before", ""))
+    before = place[0] if place else ""
     mine = _matching(filtered, open_frame(request).rooms)
     to_join, following = _to_join(user, filtered, before)
     return render(
@@ -78,26 +79,19 @@ def rooms_page(request: HttpRequest) -> HttpResponse:
             "mine": mine,
             "to_join": to_join,
             "filtered": filtered,
-            "before": before and before[0],
+            "before": before,
             "more": following and urlencode({"q": filtered, "before": following}),
             "kind_words": KIND_WORDS.items(),
         },
     )
 
 
-def _to_join(
-    user: User, text: str, before: re.Match[str] | None
-) -> tuple[list[dict[str, Any]], str | None]:
+def _to_join(user: User, text: str, before: str) -> tuple[list[dict[str, Any]], str | None]:
     """Open rooms that fit the filter, and the `before` of those that follow."""
     rows = rooms.to_join(user)
     for word in text.split():
         rows = rows.filter(Q(name__icontains=word) | Q(topic_line__icontains=word))
-    if before:
-        last, pk = map(int, before.groups())
-        rows = rows.filter(Q(last_message__lt=last) | Q(last_message=last, pk__lt=pk))
-    found = list(rows[: TO_JOIN + 1])
-    shown = found[:TO_JOIN]
-    following = f"{shown[-1].last_message}-{shown[-1].pk}" if len(found) > TO_JOIN else None
+    shown, following = rooms.newest_first(rows, TO_JOIN, before)
     return [_open_room(room) for room in shown], following
 
 

@@ -178,6 +178,7 @@ def test_rooms_are_listed_with_news_first_page_by_page(alice, bob, charlie):
         found += ids(page)
         following = page["next"]
     assert found == wanted
+    assert ids(call("GET", f"/rooms?before={10**18 - 1}-1")[1]) == wanted
 
 
 def test_a_list_names_few_members_and_counts_many(room, alice, bob, charlie, monkeypatch):

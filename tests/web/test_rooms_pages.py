@@ -6,14 +6,19 @@ import html
 import json
 import re
 import uuid
+from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from chat import marks, messages, rooms
-from chat.models import Involvement, Kind, Membership, Room
+from chat.models import Involvement, Kind, Membership, Message, Room
 from events import log, topics
 from tests.people import person
 from web import context, my_rooms
@@ -134,6 +139,35 @@ def test_open_rooms_come_in_pages_and_the_filter_finds_those_of_all(as_alice, bo
     assert 'href="?q=lobby&amp;before=' in text(as_alice.get("/rooms/", {"q": "lobby"}))
     for odd in ({"q": "\0"}, {"before": "1-"}, {"before": "x"}):
         assert len(listed(as_alice.get("/rooms/", odd), "to_join")) == 2
+
+
+def test_every_list_has_one_order(as_alice, alice, bob):
+    made = [rooms.create(bob, "open", f"Room {at}") for at in range(3)]
+    say(bob, made[0])
+    made.append(rooms.create(bob, "open", "Room 3"))
+    say(bob, made[1])
+    wanted = ["Room 1", "Room 3", "Room 0", "Room 2"]
+    assert listed(as_alice.get("/rooms/"), "to_join") == wanted
+    for room in made:
+        rooms.join(room, alice)
+    assert listed(as_alice.get("/rooms/"), "mine") == wanted
+    answer = as_alice.get("/api/v1/rooms", {"joined": "true"}).json()
+    assert [item["name"] for item in answer["items"]] == wanted
+    times = [item["active_at"] for item in answer["items"]]
+    assert times == sorted(times, reverse=True)
+    assert answer["items"][1]["active_at"] == answer["items"][1]["at"]
+
+
+def test_rooms_from_before_they_knew_when_they_were_active_find_out(bob):
+    early, late = (rooms.create(bob, "open", name) for name in ("Early", "Late"))
+    said = say(bob, early)
+    Room.objects.update(active_at=timezone.now() + timedelta(days=1))
+    import_module("chat.migrations.0004_active").look_up(apps, connection.schema_editor())
+    found = {room.pk: room.active_at for room in Room.objects.all()}
+    assert found == {
+        early.pk: Message.objects.get(pk=said).created_at,
+        late.pk: late.created_at,
+    }
 
 
 # --- On every page -----------------------------------------------------------------------------------------------
