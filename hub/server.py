@@ -70,6 +70,8 @@ REQUESTS: Final = 15.0
 """Seconds for requests that are under way when the server stops."""
 BY_FORCE: Final = 27.0
 """Seconds after SIGTERM at which the process ends even if a thread does not: supervisors kill at 30."""
+FORCED: Final = 70
+"""The exit code then."""
 
 
 @implementer(interfaces.IPushProducer)
@@ -366,7 +368,7 @@ def _end_by_force(after: float) -> None:
 
     def end() -> None:
         logger.warning("Ended by force %g s after being asked to stop", after)
-        os._exit(0)
+        os._exit(FORCED)
 
     timer = threading.Timer(after, end)
     timer.daemon = True
