@@ -15,8 +15,8 @@ test: .venv/.dev ## Test on SQLite, and on PostgreSQL where there is one (ARGS="
 faults: .venv/.dev ## Every experiment of docs/faults.md at full counts (ARGS="E20 E31" for some)
 	@.venv/bin/python scripts/faults $(ARGS)
 
-bench: .venv/.dev ## Fan-out, and opening a long room, in figures (ONLY="W1 W2" for some)
-	@ONLY="$(ONLY)" .venv/bin/python -m benchmarks
+bench: .venv/.dev ## The hub beside its peers, in figures (ONLY="W1 W2" SYSTEMS="hub nchan" for some)
+	@ONLY="$(ONLY)" SYSTEMS="$(SYSTEMS)" .venv/bin/python -m benchmarks
 
 lint: .venv/.dev ## Every check that needs no server
 	@scripts/lint

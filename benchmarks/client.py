@@ -44,7 +44,7 @@ class LoadClient:
 def load_client(
     port: int, connections: Iterable[tuple[str, ...]], *, ready: str = "-"
 ) -> Iterator[LoadClient]:
-    """`connections`: ("ws" or "sse", path, header line…) each."""
+    """`connections`: ("ws", "sio" or "sse", path, header line…) each."""
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         program = home / "load"

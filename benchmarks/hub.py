@@ -30,11 +30,12 @@ class Hub:
     home: Path
     environment: dict[str, str]
     ports: list[int]
+    program: str = "hub.server"
     servers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self) -> None:
         for port in self.ports:
-            command = [sys.executable, "-m", "hub.server", "--port", str(port)]
+            command = [sys.executable, "-m", self.program, "--port", str(port)]
             log = (self.home / f"server-{port}.log").open("ab")
             self.servers.append(
                 subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
@@ -52,6 +53,12 @@ class Hub:
     def cpu(self) -> float:
         """Seconds of processor time that all server processes have taken."""
         return sum(cpu_of(server.pid) for server in self.servers)
+
+    def sockets(self, people: int, path: str = "/ws/") -> list[tuple[str, ...]]:
+        """Connections of so many new people, each signed in, for the load client."""
+        origin = f"Origin: {self.environment['HUB_URL']}"
+        made = self.work("people", n=people)
+        return [("ws", path, f"Cookie: {cookie}", origin) for _, cookie in made]
 
     def work(self, name: str, **arguments: Any) -> Any:
         """Run a function of `benchmarks/inside.py` in a process of the hub's; what it printed as JSON."""
@@ -75,7 +82,9 @@ class Hub:
 
 
 @contextlib.contextmanager
-def running(environment: Mapping[str, str], *, servers: int = 1) -> Iterator[Hub]:
+def running(
+    environment: Mapping[str, str], *, servers: int = 1, program: str = "hub.server"
+) -> Iterator[Hub]:
     """With these settings beside those of production; on SQLite in the data directory unless they name a database."""
     with tempfile.TemporaryDirectory(prefix="hub-bench-") as name, contextlib.ExitStack() as stack:
         home = Path(name)
@@ -93,8 +102,8 @@ def running(environment: Mapping[str, str], *, servers: int = 1) -> Iterator[Hub
             "HUB_LAYER_KEY": secrets.token_hex(32),
             **environment,
         }
-        stack.enter_context(_redis(home))
-        hub = Hub(home, variables, ports)
+        stack.enter_context(serving_redis(home))
+        hub = Hub(home, variables, ports, program)
         hub.work("prepare")
         stack.callback(hub.stop)
         hub.start()
@@ -102,7 +111,7 @@ def running(environment: Mapping[str, str], *, servers: int = 1) -> Iterator[Hub
 
 
 @contextlib.contextmanager
-def _redis(home: Path) -> Iterator[None]:
+def serving_redis(home: Path) -> Iterator[None]:
     with (home / "redis.log").open("wb") as log:
         process = subprocess.Popen(redis.command(home), stdout=log, stderr=log)
     try:
@@ -131,6 +140,21 @@ def wait_for(url: str) -> None:
             return
 
 
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Raises TimeoutError, at once when the process has ended."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        except OSError:
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise TimeoutError from None
+            time.sleep(0.05)
+        else:
+            return
+
+
 def cpu_of(pid: int) -> float:
+    """Seconds of processor time that a process has taken."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS

@@ -2,9 +2,10 @@
  *
  *   load PORT FILE READY
  *
- * Each line of FILE is a connection: "ws" or "sse", its path, and further header lines, separated by tabs. A connection
- * counts as ready once READY has come in its stream ("-": with the answer to its handshake). An event is whatever holds
- * "n":<count> and "ts":<ns of CLOCK_MONOTONIC>, in this order; n rises by one per connection.
+ * Each line of FILE is a connection: "ws", "sio" (Socket.IO over a WebSocket: joins and answers its pings) or "sse", its
+ * path, and further header lines, separated by tabs. A connection counts as ready once READY has come in its stream
+ * ("-": with the answer to its handshake). An event is whatever holds "n":<count> and "ts":<ns of CLOCK_MONOTONIC>, in
+ * this order; n rises by one per connection.
  *
  * Commands on stdin, an answer line of JSON for each: "connect IN_FLIGHT", "report" (what came since the last report,
  * and how much processor time this client took), "quit". Events are read all the time.
@@ -28,7 +29,7 @@
 enum { BUFFER = 256 * 1024, STEP_NS = 10000, STEPS = 3000000 }; /* latencies in steps of 10 us, up to 30 s */
 
 typedef struct {
-    int fd, is_ws, is_open, is_ready, is_gone;
+    int fd, is_ws, is_sio, is_open, is_ready, is_gone;
     char *request;
     char *held; /* what is not a whole token or frame yet */
     size_t held_size, held_room;
@@ -75,7 +76,8 @@ static void read_file(const char *path) {
         memset(one, 0, sizeof *one);
         one->fd = -1;
         char *rest = line, *kind = strsep(&rest, "\t"), *target = strsep(&rest, "\t"), *header;
-        one->is_ws = !strcmp(kind, "ws");
+        one->is_sio = !strcmp(kind, "sio");
+        one->is_ws = one->is_sio || !strcmp(kind, "ws");
         size_t size = strlen(target) + (rest ? strlen(rest) * 2 : 0) + 400;
         one->request = malloc(size);
         int at = snprintf(one->request, size, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n", target, port);
@@ -152,10 +154,15 @@ static size_t scan(Connection *one, const char *from, size_t size, uint64_t at) 
     return 0;
 }
 
-static void pong(Connection *one, const char *payload, size_t size) {
-    char answer[132] = {(char)0x8a, (char)(0x80 | size), 0, 0, 0, 0};
+static void say(Connection *one, int opcode, const char *payload, size_t size) {
+    char answer[132] = {(char)(0x80 | opcode), (char)(0x80 | size), 0, 0, 0, 0};
     memcpy(answer + 6, payload, size);
     if (write(one->fd, answer, size + 6) < 0) lose(one);
+}
+
+static void say_socketio(Connection *one, const char *packet, size_t size) {
+    if (size && packet[0] == '0') say(one, 1, "40", 2);
+    else if (size == 1 && packet[0] == '2') say(one, 1, "3", 1);
 }
 
 /* Whole frames of what is held; the rest stays. */
@@ -176,8 +183,11 @@ static void take_frames(Connection *one, const char *from, size_t size, uint64_t
         }
         if (size < start + length) break;
         int opcode = head[0] & 15;
-        if (opcode <= 2) frames++, scan(one, from + start, length, at);
-        else if (opcode == 9) pong(one, from + start, length);
+        if (opcode <= 2) {
+            frames++;
+            scan(one, from + start, length, at);
+            if (one->is_sio) say_socketio(one, from + start, length);
+        } else if (opcode == 9) say(one, 10, from + start, length);
         else if (opcode == 8) {
             lose(one);
             return;

@@ -7,7 +7,6 @@ with everything read and once with everything unread. Fails when a median is abo
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -16,10 +15,11 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
+
+from benchmarks import disk
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 LIMIT: Final = 150.0
@@ -29,9 +29,7 @@ TIMES: Final = 30
 
 
 def main() -> int:
-    os.environ.pop("TEST_DATABASE_URL", None)  # only a server of our own is filled
-    with _script("test").postgres() as server:
-        url = server.replace("/hub?", "/postgres?")
+    with disk.postgres() as url:
         rows = [row for address in ("", *([url] if url else [])) for row in _apart(address)]
     for row in rows:
         print(
@@ -39,15 +37,6 @@ def main() -> int:
             f"  worst {row['worst_ms']:7.1f}  cpu {row['cpu_ms']:7.1f}"
         )
     return int(any(row["median_ms"] > LIMIT for row in rows))
-
-
-def _script(name: str) -> Any:
-    loader = SourceFileLoader(name, str(ROOT / "scripts" / name))
-    spec = importlib.util.spec_from_loader(name, loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    return module
 
 
 def _apart(url: str) -> list[dict[str, Any]]:

@@ -1,0 +1,194 @@
+"""W1 and W2: 1,000 people read one topic; the hub and its peers one after the other, each with a fresh server."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Final, Protocol
+
+from benchmarks import disk, hub, peer
+from benchmarks.client import LoadClient, load_client
+from benchmarks.peer import Missing, Peer
+
+RUNS: Final = 3
+PEOPLE: Final = 1000
+BATCH: Final = 100
+RATE: Final = 20
+JOINED: Final = 5000
+"""Events of a run where a peer is sent each batch as one message."""
+QUIET: Final = 2.0
+"""Seconds without anything before a run: everybody has heard who else came in."""
+LOST: Final = 10.0
+"""Seconds without a delivery after which what is missing counts as lost."""
+LONGEST: Final = 90.0
+"""Seconds of one run; what has not come then counts as lost."""
+TOPIC: Final = "group.dashboard"
+
+Figures = dict[str, float]
+
+
+class Publish(Protocol):
+    def __call__(self, *, n: int, size: int, rate: float, first: int, joined: bool) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Up:
+    """A server with its `PEOPLE` connected."""
+
+    client: LoadClient
+    cpu: Callable[[], float]
+    publish: Publish
+
+
+@dataclass(frozen=True)
+class Ours:
+    name: str
+    environment: Mapping[str, str]
+    program: str = "hub.server"
+    events: int = 5000
+    singles: int = 100
+
+
+OURS: Final = (
+    Ours("hub", {}),
+    Ours("hub_uncoalesced", {}, "benchmarks.uncoalesced", 1000),
+    Ours("hub_plain", {"HUB_FAST_WRITER": "0"}),
+    Ours("hub_postgres", {}),
+)
+NAMES: Final = [one.name for one in (*OURS, *peer.PEERS)]
+
+
+def run(workloads: Collection[str], systems: Collection[str]) -> dict[str, dict[str, Figures]]:
+    """`{workload: {system: figures}}`; says which peers were skipped, and why."""
+    found: dict[str, dict[str, Figures]] = {name: {} for name in workloads}
+    for system in (*OURS, *peer.PEERS):
+        if system.name not in systems:
+            continue
+        try:
+            with _up(system) as up:
+                first = 1
+                for workload in workloads:
+                    for name, options in _rows(workload, system).items():
+                        runs = []
+                        for _ in range(RUNS):
+                            settle(up.client)
+                            runs.append(measured(up, first=first, **options))
+                            first += options["n"]
+                        found[workload][name] = {
+                            key: median(run[key] for run in runs) for key in runs[0]
+                        }
+        except Missing as why:
+            print(f"skipped {system.name}: {why}", flush=True)
+    return found
+
+
+def _rows(workload: str, system: Ours | Peer) -> dict[str, dict[str, Any]]:
+    if workload == "W2":
+        calm = {"n": system.singles, "size": 1, "rate": RATE, "joined": False}
+        return {system.name: calm}
+    full = {"n": system.events, "size": BATCH, "rate": 0, "joined": False}
+    if isinstance(system, Ours):
+        return {system.name: full}
+    return {
+        system.name: full,
+        f"{system.name}_joined": {**full, "n": JOINED, "joined": True},
+    }
+
+
+@contextlib.contextmanager
+def _up(system: Ours | Peer) -> Iterator[Up]:
+    with contextlib.ExitStack() as stack:
+        if isinstance(system, Peer):
+            other = stack.enter_context(peer.running(system))
+            client = stack.enter_context(
+                load_client(other.port, [system.connection] * PEOPLE, ready=system.ready)
+            )
+            up = Up(client, other.cpu, other.publish)
+        else:
+            up = _hub_up(system, stack)
+        came = up.client.connect()
+        if came["connections"] < PEOPLE:
+            raise Missing(f"{PEOPLE - came['connections']:.0f} clients did not get in")
+        yield up
+
+
+def _hub_up(system: Ours, stack: contextlib.ExitStack) -> Up:
+    environment = dict(system.environment)
+    if system.name == "hub_postgres":
+        environment["DATABASE_URL"] = stack.enter_context(disk.postgres())
+        if not environment["DATABASE_URL"]:
+            raise Missing("there is no PostgreSQL")
+    ours = stack.enter_context(hub.running(environment, program=system.program))
+    client = stack.enter_context(
+        load_client(ours.ports[0], ours.sockets(PEOPLE), ready='"op":"welcome"')
+    )
+
+    def publish(*, n: int, size: int, rate: float, first: int, joined: bool) -> Any:
+        if rate:
+            return ours.work("singles", topics=[TOPIC], n=n, rate=rate, first=first)
+        return ours.work("batches", topics=[TOPIC], n=n, size=size, first=first)
+
+    return Up(client, ours.cpu, publish)
+
+
+def settle(client: LoadClient) -> None:
+    client.report()
+    while True:
+        time.sleep(QUIET)
+        if not client.report()["bytes"]:
+            return
+
+
+def measured(up: Up, *, n: int, size: int, rate: float, first: int, joined: bool) -> Figures:
+    before, client_before = up.cpu(), up.client.report()["client_cpu_s"]
+    began = time.monotonic()
+    up.publish(n=n, size=size, rate=rate, first=first, joined=joined)
+    owed = n * PEOPLE
+    came: list[dict[str, Any]] = []
+    last_came = time.monotonic()
+    while sum(one["deliveries"] for one in came) < owed:
+        time.sleep(0.5)
+        came.append(up.client.report())
+        now = time.monotonic()
+        last_came = now if came[-1]["deliveries"] else last_came
+        if now > last_came + LOST or now > began + LONGEST:
+            break
+    total = sum(one["deliveries"] for one in came)
+    some = [one for one in came if one["deliveries"]]
+    if not some:
+        raise Missing("nothing was delivered")
+    seconds = (max(one["last_ns"] for one in some) - min(one["first_ns"] for one in some)) / 1e9
+    return {
+        "events": n,
+        "deliveries_per_s": total / seconds,
+        "cpu_us_per_delivery": (up.cpu() - before) / total * 1e6,
+        "p50_ms": max(one["p50_ms"] for one in some),
+        "p99_ms": max(one["p99_ms"] for one in some),
+        "frames_per_s": sum(one["frames"] for one in some) / seconds,
+        "events_per_frame": total / sum(one["frames"] for one in some),
+        "lost": owed - total,
+        "doubled": sum(one["doubled"] for one in came),
+        "client_cpu_us_per_delivery": (came[-1]["client_cpu_s"] - client_before) / total * 1e6,
+    }
+
+
+def show(found: Mapping[str, Mapping[str, Figures]]) -> None:
+    """Ratios are to the first row: above 1 the others are slower, or cost more."""
+    for name, rows in found.items():
+        ours = next(iter(rows.values()))
+        print(
+            f"{name:<4} {'':<22} {'deliveries/s':>13} {'hub is':>7} {'cpu us':>8} {'x hub':>7} {'p50 ms':>8}"
+            f" {'p99 ms':>8} {'frames/s':>9} {'per frame':>9} {'lost':>6} {'client us':>9}"
+        )
+        for system, row in rows.items():
+            faster = ours["deliveries_per_s"] / row["deliveries_per_s"]
+            dearer = row["cpu_us_per_delivery"] / ours["cpu_us_per_delivery"]
+            print(
+                f"{'':<4} {system:<22} {row['deliveries_per_s']:>13,.0f} {faster:>6.1f}x"
+                f" {row['cpu_us_per_delivery']:>8.2f} {dearer:>7.1f} {row['p50_ms']:>8.1f} {row['p99_ms']:>8.1f}"
+                f" {row['frames_per_s']:>9,.0f} {row['events_per_frame']:>9.1f} {row['lost']:>6.0f}"
+                f" {row['client_cpu_us_per_delivery']:>9.2f}"
+            )

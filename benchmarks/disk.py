@@ -1,0 +1,43 @@
+"""The databases that are measured, and the disk below them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@contextlib.contextmanager
+def postgres() -> Iterator[str]:
+    """The address of a private PostgreSQL with `fsync=on`; nothing when there is none."""
+    os.environ.pop("TEST_DATABASE_URL", None)  # only a server of our own is filled
+    with _script("test").postgres(fsync=True) as url:
+        yield url.replace("/hub?", "/postgres?")
+
+
+def commits_per_s(seconds: float = 1.0) -> float:
+    """A page written and synced, one after the other, where the databases of a run lie."""
+    with tempfile.TemporaryFile() as file:
+        began, done = time.monotonic(), 0
+        while time.monotonic() < began + seconds:
+            os.pwrite(file.fileno(), os.urandom(4096), done % 256 * 4096)
+            os.fdatasync(file.fileno())
+            done += 1
+        return done / (time.monotonic() - began)
+
+
+def _script(name: str) -> Any:
+    loader = SourceFileLoader(name, str(ROOT / "scripts" / name))
+    spec = importlib.util.spec_from_loader(name, loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
