@@ -54,11 +54,14 @@ class Load:
         clients: Mapping[Transport, int],
         *,
         watching: Iterable[str] = (EVERYBODY,),
+        patience: float = 60.0,
     ) -> None:
-        """`watching`: the topics, besides each one's own, that `level` waits for and the checker asks for."""
+        """`watching`: the topics, besides each one's own, that `level` waits for and the checker asks for. `patience`:
+        seconds until TimeoutError is raised because not everybody is connected."""
         self.listeners: list[Listener] = []
         self.watching = tuple(watching)
         self._url, self._recorder, self._wanted = url, recorder, clients
+        self._patience = patience
 
     async def __aenter__(self) -> Self:
         for transport, n in self._wanted.items():
@@ -69,9 +72,13 @@ class Load:
                     self._listener(f"{transport}-{number}", user, transport, cookies)
                 )
         self._tasks = [asyncio.create_task(one.client.run()) for one in self.listeners]
-        async with asyncio.timeout(60):
-            while not all(one.first for one in self.listeners):
-                await asyncio.sleep(0.05)
+        try:
+            async with asyncio.timeout(self._patience):
+                while not all(one.first for one in self.listeners):
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:

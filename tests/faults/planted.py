@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from hub import server  # sets Django up, which what follows needs
@@ -18,11 +20,12 @@ from hub import server  # sets Django up, which what follows needs
 # isort: split
 import orjson
 from channels.exceptions import StopConsumer
+from django.db import DatabaseError, connections
 from django.db.models import F, Model
 from django.utils import timezone
 
 from accounts.authenticate import Credential
-from consumers import door, subscription, switchboard, websocket
+from consumers import door, sse, subscription, switchboard, websocket
 from consumers.cursor import Cursor
 from consumers.limits import (
     BAD_FRAMES,
@@ -32,6 +35,7 @@ from consumers.limits import (
     Allowance,
     Strikes,
 )
+from consumers.outbox import Flow
 from consumers.protocol import Item
 from consumers.subscription import Subscription
 from consumers.switchboard import Line, Switchboard
@@ -195,6 +199,27 @@ def event_in_post_save() -> None:
     save_not_atomic()
 
 
+def stream_as_view() -> None:
+    """A stream is a view: a thread and a database connection of its own for as long as it lasts, which look each second
+    whether there is something new."""
+
+    def look_again_and_again(over: threading.Event) -> None:
+        while not over.wait(1):
+            with suppress(DatabaseError):
+                Event.objects.order_by("id").last()
+        connections.close_all()
+
+    async def write(self: sse.Stream, flow: Flow | None) -> None:
+        over = threading.Event()
+        with ThreadPoolExecutor(1) as own:
+            try:
+                await asyncio.get_running_loop().run_in_executor(own, look_again_and_again, over)
+            finally:
+                over.set()
+
+    sse.Stream.write = write  # type: ignore[method-assign]
+
+
 # --- windows: no defects, only a wait of 50 ms where something else may come between
 
 
@@ -264,6 +289,7 @@ DEFECTS: Final[dict[str, Callable[[], None]]] = {
         stock_core_layer,
         save_not_atomic,
         event_in_post_save,
+        stream_as_view,
     )
 }
 WINDOWS: Final[dict[str, Callable[[], None]]] = {

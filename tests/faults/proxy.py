@@ -48,6 +48,11 @@ class Proxy:
         self._thread.join(5)
         self._loop.close()
 
+    @property
+    def open(self) -> int:
+        """Connections that exist now."""
+        return len(self._pairs)
+
     def delay(self, seconds: float) -> None:
         """Hold every piece back for so long, each way."""
         self._delay = seconds

@@ -211,12 +211,31 @@ class Rig:
 
     def resident(self, server: int = 0) -> int:
         """Bytes of memory that the server process holds (Linux)."""
+        return self._status("VmRSS:", server) * 1024
+
+    def threads(self, server: int = 0) -> int:
+        """Threads of the server process (Linux)."""
+        return self._status("Threads:", server)
+
+    def _status(self, name: str, server: int) -> int:
+        status = (self._process(server) / "status").read_text(encoding="ascii", errors="replace")
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(name))
+
+    def _process(self, server: int) -> Path:
         process = self.servers[server].process
         assert process is not None
-        status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii", errors="replace")
-        return next(
-            int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:")
-        )
+        return Path(f"/proc/{process.pid}")
+
+    def database_connections(self) -> int:
+        """Of the whole hub: what passes the proxy; on SQLite, files that its first server has open (Linux)."""
+        if self.postgres is not None:
+            return self.postgres.open
+        database = Path(str(connection.settings_dict["NAME"])).resolve()
+        found = 0
+        for link in (self._process(0) / "fd").iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                found += link.readlink() == database
+        return found
 
     def said(self) -> str:
         return "\n".join(child.said() for child in self.children)

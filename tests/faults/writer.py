@@ -357,6 +357,21 @@ def nest_in_tasks(mark: str) -> None:
             nest_in_task.delay(f"{mark}{depth}-{ending}-", depth, ending)
 
 
+def start_jobs(owner: int, marks: str, n: int, seconds: float) -> None:
+    """Queue `n` jobs, of which every fourth fails twice before its third attempt succeeds; an `ok` line with the job's
+    id as the mark for each. Each attempt leaves a line in the file of that name under `marks`."""
+    from tests.shop.tasks import effect, third_time
+
+    user = get_user_model()._default_manager.get(pk=owner)
+    for number in range(n):
+        mark = f"{marks}/{number}"
+        if number % 4:
+            job = effect.start(owner=user, mark=mark, seconds=seconds, steps=10)
+        else:
+            job = third_time.start(owner=user, mark=mark)
+        say("ok", [str(job.pk)])
+
+
 # --- rights that end
 
 
@@ -438,6 +453,7 @@ WORKS: Final[dict[str, Callable[..., None]]] = {
         transactions,
         in_bulk,
         nest_in_tasks,
+        start_jobs,
         revoke,
     )
 }

@@ -20,7 +20,7 @@ from notifications.models import Notification
 from tasks import jobs, logs, tracking
 from tasks.models import TERMINAL, Job, State
 from tests.contracts.clients import listening
-from tests.live import LiveServer, live_server, newcomer
+from tests.live import LiveServer, children_of, live_server, newcomer
 from tests.shop import tasks as shop
 
 pytestmark = [pytest.mark.usefixtures("live_db"), pytest.mark.timeout(180)]
@@ -145,7 +145,7 @@ def test_the_death_of_the_whole_worker_is_noticed_and_the_retry_completes(server
     mark = tmp_path / "ran"
     job = shop.effect.start(owner=alice, mark=str(mark), seconds=4, steps=20)
     until(lambda: state(job) == State.STARTED and lines(mark) == 1)
-    for child in _children_of(server.children["worker"].process.pid):
+    for child in children_of(server.children["worker"].process.pid):
         os.kill(child, signal.SIGKILL)
     server.children["worker"].kill()
     until(lambda: has_ended(job), 30)
@@ -157,18 +157,6 @@ def test_the_death_of_the_whole_worker_is_noticed_and_the_retry_completes(server
     assert ends(job) == ["job.lost", "job.succeeded"]
     until(lambda: told(alice) == ["job.lost", "job.succeeded"])
     assert lines(mark) == 2  # once per attempt
-
-
-def _children_of(parent: int) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == parent:
-            found.append(int(path.parent.name))
-    return found
 
 
 def test_a_cancelled_job_stops_at_its_next_step_and_a_deaf_one_is_stopped(server):

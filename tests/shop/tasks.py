@@ -12,6 +12,7 @@ from celery import shared_task
 from django import forms
 
 from tasks import attach, log, progress, track, tracked
+from tasks.running import current
 from tests.shop.nesting import nest
 
 
@@ -111,9 +112,11 @@ def managed(shelves: int, **_: object) -> None:
 
 
 def _mark(path: str) -> None:
-    if path:
+    """A line with the process and the attempt that ran."""
+    job = current()
+    if path and job is not None:
         with Path(path).open("a") as out:
-            out.write(f"{os.getpid()}\n")
+            out.write(f"{os.getpid()} {job.attempt}\n")
 
 
 @tracked(title="Limited")
