@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import warnings
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import requests
 from django.contrib.auth.models import User
 from django.test import Client
+from django.urls import resolve
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from accounts.authenticate import make_key
-from hub.api import api
+from hub.api import api, unknown
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -46,12 +48,13 @@ def test_every_operation_is_tried() -> None:
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
 @pytest.mark.parametrize("label", sorted(_OPERATIONS))
-def test_no_input_makes_it_break(
-    admin: User, monkeypatch: pytest.MonkeyPatch, label: str, mode: Any
-) -> None:
-    key = make_key(admin, "fuzz")[1]
+@pytest.mark.parametrize("who", ["key", "nobody"])
+def test_no_input_makes_it_break(admin: User, who: str, label: str, mode: Any) -> None:
     client = Client()
     client.raise_request_exception = False
+    headers = {}
+    if who == "key":
+        headers["authorization"] = f"Bearer {make_key(admin, 'fuzz')[1]}"
     found = []
     cases = _OPERATIONS[label].as_strategy(generation_mode=mode)
 
@@ -77,12 +80,16 @@ def test_no_input_makes_it_break(
             sent.path_url,
             body,
             content_type=str(sent.headers.get("Content-Type", "application/json")),
-            headers={"authorization": f"Bearer {key}"},
+            headers=headers,
         )
         found.append(response.status_code)
         assert response.status_code < 500, (sent.method, sent.path_url, body, response.content)
         if response.status_code >= 400:
             assert set(response.json()) == {"error"}
+        if who == "nobody":
+            path = unquote(urlsplit(sent.path_url).path)
+            is_nowhere = resolve(path).func is unknown
+            assert response.status_code == (404 if is_nowhere else 401), sent.path_url
 
     run()
     assert found
