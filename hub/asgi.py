@@ -7,12 +7,13 @@ from typing import Any
 
 from django.core.asgi import get_asgi_application
 
-from hub import serving
+from hub import in_use, serving
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
 
 django = get_asgi_application()
 serving.bound_statements()
+in_use.stay()
 
 from consumers import routing, switchboard
 from consumers import scope as scopes

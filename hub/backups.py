@@ -13,18 +13,19 @@ import shutil
 import sqlite3
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Final
 
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
 from events import epoch
+from hub import in_use
 
 FORMAT: Final = 1
 _PIECE: Final = 1024 * 1024
@@ -33,6 +34,7 @@ _DATABASE: Final = "database.sqlite3"
 _MANIFEST: Final = "manifest.json"
 
 Tell = Callable[[str], None]
+Secrets = Mapping[Path, bytes]
 
 
 class Refused(Exception):
@@ -48,7 +50,7 @@ def write(target: Path, tell: Tell) -> None:
         with _private(draft) as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
                 archive.writestr(_MANIFEST, json.dumps(_manifest()))
-                for secret in sorted((settings.HUB_DATA_DIR / "secrets").glob("*")):
+                for secret in sorted((settings.HUB_DATA_DIR / "secrets").glob("[!.]*")):
                     archive.writestr(f"secrets/{secret.name}", secret.read_bytes())
                 _write_sqlite(archive, draft, tell) if _is_sqlite() else _write_rows(archive, tell)
             file.flush()
@@ -65,10 +67,10 @@ def write(target: Path, tell: Tell) -> None:
 
 
 def read(source: Path, tell: Tell) -> None:
-    """Fill an empty database from a backup, and begin a new epoch. Raises Refused; then nothing has changed.
+    """Fill an empty database from a backup, and begin a new epoch. Raises Refused.
 
-    Whatever else it raises came after the rows were in: they have their old epoch, so empty the database and begin
-    again.
+    All or nothing: the rows appear at once, with their tables up to date and under the new epoch, as the last thing
+    that happens. Whatever ends it earlier, SIGKILL too, leaves the database empty, and the same command does it.
     """
     try:
         archive = zipfile.ZipFile(source)
@@ -82,7 +84,7 @@ def read(source: Path, tell: Tell) -> None:
         raise Refused(f"{source} can't be read ({error.strerror}).") from None
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError):
         raise Refused(f"{source} is no backup of a hub, or is damaged.") from None
-    with archive:
+    with archive, _alone():
         if manifest["database"] != connection.vendor:
             raise Refused(
                 f"{source} is of {manifest['database']}: set DATABASE_URL to such a database."
@@ -91,15 +93,18 @@ def read(source: Path, tell: Tell) -> None:
             raise Refused(f"{source} is of a newer hub: restore it with that version.")
         _refuse_what_is_in_use()
         try:
-            _read_sqlite(archive, tell) if _is_sqlite() else _read_rows(archive, migrations, tell)
+            secrets = _secrets(archive)
+            if _is_sqlite():
+                _read_sqlite(archive, secrets, tell)
+            else:
+                _read_rows(archive, migrations, secrets, tell)
         except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, sqlite3.DatabaseError):
             raise Refused(f"{source} is damaged: nothing was restored.") from None
         except OSError as error:
             raise Refused(f"Nothing was restored ({error.strerror}).") from None
-        _restore_secrets(archive)
-    call_command("migrate", interactive=False, verbosity=0)
-    epoch.renew()
-    connection.close()
+        except DatabaseError as error:
+            raise Refused(f"Nothing was restored ({str(error).strip()}).") from None
+        connection.close()
 
 
 def _is_sqlite() -> bool:
@@ -118,6 +123,20 @@ def _manifest() -> dict[str, Any]:
         "database": connection.vendor,
         "migrations": sorted(MigrationRecorder(connection).applied_migrations()),
     }
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    try:
+        with in_use.alone():
+            yield
+    except in_use.Taken:
+        raise Refused("A hub is at work on this database: stop it first.") from None
+
+
+def _bring_up_to_date() -> None:
+    call_command("migrate", interactive=False, verbosity=0)
+    epoch.renew()
 
 
 def _refuse_what_is_in_use() -> None:
@@ -168,25 +187,59 @@ def _copied(tell: Tell) -> Callable[[int, int, int], None]:
     return progress
 
 
-def _read_sqlite(archive: zipfile.ZipFile, tell: Tell) -> None:
+def _read_sqlite(archive: zipfile.ZipFile, secrets: Secrets, tell: Tell) -> None:
+    """In a file of its own, which then takes the database's place."""
     place = Path(connection.settings_dict["NAME"])
     connection.close()
     place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = place.with_name(f"{place.name}.restore")
+    _remove(draft)  # of one that was killed
     try:
         with archive.open(_DATABASE) as packed, _private(draft) as file:
             shutil.copyfileobj(packed, file, _PIECE)
-            file.flush()
-            os.fsync(file.fileno())
         tell("Checking")
         with contextlib.closing(sqlite3.connect(draft)) as copy:
             if copy.execute("PRAGMA quick_check").fetchone() != ("ok",):
                 raise sqlite3.DatabaseError("damaged")
-        for ending in ("-wal", "-shm"):
-            place.with_name(place.name + ending).unlink(missing_ok=True)
-        draft.replace(place)
+        connection.settings_dict["NAME"] = str(draft)
+        try:
+            _bring_up_to_date()
+        finally:
+            connection.close()
+            connection.settings_dict["NAME"] = str(place)
+        _in_one_file(draft)
+        _remove_beside(place)
+        with _in_place(secrets):
+            draft.replace(place)
+        _sync(place.parent)
     finally:
-        draft.unlink(missing_ok=True)
+        _remove(draft)
+
+
+def _in_one_file(path: Path) -> None:
+    """On the disk, with nothing beside it that belongs to it."""
+    with contextlib.closing(sqlite3.connect(path)) as copy:
+        if copy.execute("PRAGMA journal_mode=DELETE").fetchone() != ("delete",):
+            raise Refused(f"Somebody reads {path}: nothing was restored.")
+    _sync(path)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    _remove_beside(path)
+
+
+def _remove_beside(path: Path) -> None:
+    for ending in ("-wal", "-shm", "-journal"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 # --- PostgreSQL ---------------------------------------------------------------------------------------------------
@@ -216,8 +269,10 @@ def _columns(cursor: Any, table: str) -> list[str]:
     return [name for (name,) in cursor.fetchall()]
 
 
-def _read_rows(archive: zipfile.ZipFile, migrations: set[tuple[str, str]], tell: Tell) -> None:
-    """Through the tables as they were: what came later is migrated afterwards."""
+def _read_rows(
+    archive: zipfile.ZipFile, migrations: set[tuple[str, str]], secrets: Secrets, tell: Tell
+) -> None:
+    """Through the tables as they were, which are then brought up to date; all in one transaction."""
     executor = MigrationExecutor(connection)
     newer = set(executor.loader.applied_migrations) - migrations
     if newer:
@@ -231,7 +286,7 @@ def _read_rows(archive: zipfile.ZipFile, migrations: set[tuple[str, str]], tell:
             for child in graph.node_map[node].children
         )
     ]
-    with transaction.atomic():
+    with contextlib.ExitStack() as last_thing, transaction.atomic():
         executor.migrate(last)
         with connection.cursor() as cursor:
             tables = [
@@ -256,6 +311,9 @@ def _read_rows(archive: zipfile.ZipFile, migrations: set[tuple[str, str]], tell:
                         f" FROM {connection.ops.quote_name(table)}",
                         [connection.ops.quote_name(table), column],
                     )
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # no table changes while one waits
+        _bring_up_to_date()
+        last_thing.enter_context(_in_place(secrets))  # and out again if the commit fails
 
 
 def _numbered(cursor: Any, table: str) -> list[str]:
@@ -277,12 +335,38 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
 # --- secrets ------------------------------------------------------------------------------------------------------
 
 
-def _restore_secrets(archive: zipfile.ZipFile) -> None:
+def _secrets(archive: zipfile.ZipFile) -> Secrets:
     place = settings.HUB_DATA_DIR / "secrets"
-    place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for name in archive.namelist():
-        if name.startswith("secrets/"):
-            draft = place / f".{Path(name).name}"
-            with _private(draft) as file:
-                file.write(archive.read(name))
-            draft.replace(place / Path(name).name)
+    return {
+        place / Path(name).name: archive.read(name)
+        for name in archive.namelist()
+        if name.startswith("secrets/")
+    }
+
+
+@contextlib.contextmanager
+def _in_place(secrets: Secrets) -> Iterator[None]:
+    """These, unless what is done under them fails."""
+    former = {path: path.read_bytes() if path.exists() else None for path in secrets}
+    try:
+        for path, content in secrets.items():
+            _put(path, content)
+        yield
+    except BaseException:
+        for path, before in former.items():
+            if before is None:
+                path.unlink(missing_ok=True)
+            else:
+                _put(path, before)
+        raise
+
+
+def _put(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f".{path.name}")
+    draft.unlink(missing_ok=True)  # of one that was killed
+    with _private(draft) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

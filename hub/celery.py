@@ -6,7 +6,7 @@ import gc
 import os
 
 from celery import Celery
-from celery.signals import setup_logging, worker_process_init
+from celery.signals import beat_init, setup_logging, worker_init, worker_process_init
 
 from hub.sign_of_life import SignOfLife
 
@@ -21,6 +21,14 @@ app.steps["consumer"].add(SignOfLife)
 @setup_logging.connect
 def _leave_logging_to_django(**_: object) -> None:
     """A receiver here keeps Celery from configuring handlers of its own."""
+
+
+@worker_init.connect
+@beat_init.connect
+def _keep_restores_away(**_: object) -> None:
+    from hub import in_use  # noqa: PLC0415 - Django, which is set up by now
+
+    in_use.stay()
 
 
 @worker_process_init.connect

@@ -25,7 +25,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connections
 
-from hub import checks, first_run, sign_of_life, static_files
+from hub import checks, first_run, in_use, sign_of_life, static_files
 from hub.local.processes import Child, GaveUp, stop
 from hub.local.redis import NoRedis
 from hub.local.redis import command as redis_command
@@ -70,6 +70,7 @@ class Command(BaseCommand):
             first_run.keep_private()
             with _only_one_here(settings.HUB_DATA_DIR):
                 _refuse_taken_port(host, port)
+                in_use.stay()
                 self._run(children, host, port, loud=verbosity > 1, began=began)
         except Stopped:
             pass
