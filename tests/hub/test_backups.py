@@ -334,7 +334,7 @@ def test_a_backup_of_a_busy_hub_has_all_that_was_acknowledged_before(
             assert busy.stdout is not None
             listener = threading.Thread(target=listen, args=(busy.stdout,))
             listener.start()
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 200
             while min(map(len, acknowledged.values())) < 5 or len(acknowledged["publish"]) < 100:
                 assert busy.poll() is None and time.monotonic() < deadline, acknowledged
                 time.sleep(0.05)
