@@ -7,6 +7,7 @@ every one of them; the product itself has no switch for it.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 import threading
 import time
@@ -20,10 +21,11 @@ from hub import server  # sets Django up, which what follows needs
 # isort: split
 import orjson
 from channels.exceptions import StopConsumer
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, OperationalError, connections, transaction
 from django.db.models import F, Model
 from django.utils import timezone
 
+from accounts import idempotency
 from accounts.authenticate import Credential
 from consumers import door, sse, subscription, switchboard, websocket
 from consumers.cursor import Cursor
@@ -220,6 +222,22 @@ def stream_as_view() -> None:
     sse.Stream.write = write  # type: ignore[method-assign]
 
 
+def no_deadline() -> None:
+    """Whoever talks to Redis waits until it answers."""
+    redis_client._deadline = dict
+
+
+def keys_forgotten() -> None:
+    """Whoever asks again, because the answer was lost, has it done again."""
+
+    def once(user_id: int, route: str, key: str | None, make: Any, **_: Any) -> idempotency.Made:
+        with transaction.atomic():
+            return make()  # type: ignore[no-any-return]
+
+    idempotency.once = once
+    answers_lost()
+
+
 # --- windows: no defects, only a wait of 50 ms where something else may come between
 
 
@@ -251,6 +269,20 @@ def pause_during_drain() -> None:
         return went_on
 
     Subscription._read_page = read_page  # type: ignore[method-assign]
+
+
+def answers_lost() -> None:
+    """The database goes away after each tenth commit, before the answer."""
+    honest = idempotency.once
+    calls = itertools.count(1)
+
+    def once(*args: Any, **more: Any) -> idempotency.Made:
+        made = honest(*args, **more)
+        if next(calls) % 10 == 0:
+            raise OperationalError("the connection is lost")
+        return made
+
+    idempotency.once = once
 
 
 def blocked_loop() -> None:
@@ -290,6 +322,8 @@ DEFECTS: Final[dict[str, Callable[[], None]]] = {
         save_not_atomic,
         event_in_post_save,
         stream_as_view,
+        no_deadline,
+        keys_forgotten,
     )
 }
 WINDOWS: Final[dict[str, Callable[[], None]]] = {
@@ -300,6 +334,7 @@ WINDOWS: Final[dict[str, Callable[[], None]]] = {
         pause_during_drain,
         pause_before_hand_over,
         blocked_loop,
+        answers_lost,
     )
 }
 

@@ -297,6 +297,15 @@ def rig(
         yield hub
 
 
+def whole_rig(**options: Any) -> contextlib.AbstractContextManager[Rig]:
+    """S on SQLite: one server and one worker. R on PostgreSQL: two servers behind nginx, two workers and beat, and
+    Redis through a proxy as well. `options` as of `rig`, which win."""
+    parts: dict[str, Any] = {"workers": 1}
+    if connection.vendor == "postgresql":
+        parts = {"servers": 2, "nginx": True, "workers": 2, "beat": True, "redis_proxy": True}
+    return rig(**parts | options)
+
+
 def _postgres_socket() -> str | int:
     of = connection.settings_dict
     host, port = str(of["HOST"]), int(of["PORT"] or 5432)
