@@ -55,6 +55,11 @@ class Posts:
             mark for mark in self.asked if self.rows[mark] != (1 if mark in self.accepted else 0)
         )
 
+    @property
+    def broken(self) -> list[str]:
+        """Accepted without exactly one row: the word was given and not kept."""
+        return sorted(mark for mark in self.accepted if self.rows[mark] != 1)
+
     def slowest(self, part: float = 1.0, status: int | None = None) -> float:
         """Of so great a part of the answers at most."""
         times = sorted(

@@ -121,7 +121,9 @@ def kill_a_server(times: int, seed: int) -> Hurt:
 
 
 @pytest.mark.experiment("E20")
-async def test_servers_are_killed(recorder: Recorder, counted: Callable[..., int], report: Report):
+async def test_servers_are_killed(
+    recorder: Recorder, counted: Callable[..., int], in_full: bool, report: Report
+):
     kills = counted(20, least=2)
     outcome = await under_load(
         recorder, n=kills * 120, rate=40, hurt=kill_a_server(kills, SEED), servers=2, nginx=True
@@ -129,9 +131,10 @@ async def test_servers_are_killed(recorder: Recorder, counted: Callable[..., int
     report(n=kills, worst=str(outcome), seed=SEED)
     assert outcome.verdict.clean, outcome
     assert outcome.verdict.resets == 0
-    assert outcome.verdict.latency(0.99) <= 10.0, outcome
     assert outcome.heal < HEAL
-    assert not outcome.posts.wrong, outcome.posts.wrong[:5]
+    assert not outcome.posts.broken, outcome.posts.broken[:5]
+    if in_full:
+        assert outcome.verdict.latency(0.99) <= 10.0, outcome
 
 
 def lose_redis(times: int, pause: float) -> Hurt:
@@ -150,7 +153,7 @@ def lose_redis(times: int, pause: float) -> Hurt:
 
 @pytest.mark.experiment("E30")
 async def test_redis_is_killed_and_comes_back_empty(
-    recorder: Recorder, counted: Callable[..., int], report: Report
+    recorder: Recorder, counted: Callable[..., int], in_full: bool, report: Report
 ):
     kills = counted(10, least=2)
     outcome = await under_load(recorder, n=kills * 200, rate=40, hurt=lose_redis(kills, 2))
@@ -158,7 +161,8 @@ async def test_redis_is_killed_and_comes_back_empty(
     assert outcome.verdict.clean, outcome
     assert outcome.heal < HEAL
     assert set(outcome.posts.statuses) == {201}, outcome
-    assert outcome.posts.slowest(0.95) <= 0.5, outcome
+    if in_full:
+        assert outcome.posts.slowest(0.95) <= 0.5, outcome
 
 
 @pytest.mark.experiment("E30")
