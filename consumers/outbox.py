@@ -53,6 +53,12 @@ class Outbox:
         self._filled.set()
         return True
 
+    def push_first(self, frame: str) -> None:
+        """Before all that waits."""
+        self._items.appendleft(frame)
+        self._bytes += len(frame)
+        self._filled.set()
+
     def drop(self, topic: str | None = None) -> int:
         """Forget the events and whispers of a topic, or of all, that are not on their way yet. Returns how many events."""
         before = self.queued()

@@ -195,7 +195,7 @@ class HubSocket(SignedInSocket):
         await self.register(subscription)
         self.subscription = subscription
         resets = await subscription.open([name for name in wanted if name in allowed], cursor)
-        self._outbox.push(
+        self._outbox.push_first(  # something may have been whispered since the lines were joined
             protocol.welcome(
                 user={"id": visitor.credential.user_id, "name": visitor.credential.name},
                 connection=self.connection,

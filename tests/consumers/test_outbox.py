@@ -33,6 +33,14 @@ async def test_what_must_be_said_always_finds_room():
     assert box.push(Revoked("user.1"))
 
 
+async def test_what_comes_first_goes_before_all_that_waits():
+    box = Outbox(lambda: None)
+    whisper = Whisper("user.1", "order.tick", {})
+    box.push(whisper)
+    box.push_first("{}")
+    assert await box.take() == ["{}", whisper]
+
+
 async def test_what_a_lost_right_forbids_is_dropped_unless_it_is_on_its_way():
     box = Outbox(lambda: None)
     for offset in range(1, 120):

@@ -80,6 +80,24 @@ async def test_welcome_says_who_one_is_and_where_each_topic_goes_on(hub_server):
     assert welcome["heartbeat"] == 25
 
 
+async def test_the_welcome_comes_first_whatever_is_whispered_meanwhile(hub_server):
+    _, headers = await someone()
+    over = asyncio.Event()
+
+    async def keep_whispering() -> None:
+        while not over.is_set():
+            await in_database(events.whisper, topics.DASHBOARD, "report.ready", {})
+
+    whispering = asyncio.create_task(keep_whispering())
+    first = []
+    for _ in range(20):
+        async with connect(hub_server, "/ws/groups/dashboard/", headers) as socket:
+            first.append(json.loads(await socket.recv())["op"])
+    over.set()
+    await whispering
+    assert set(first) == {"welcome"}
+
+
 async def test_replies_carry_the_ref_of_their_question(hub_server):
     _, headers = await someone()
     async with connect(hub_server, "/ws/", headers) as socket:
