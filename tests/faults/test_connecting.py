@@ -24,6 +24,8 @@ from tests.live import cookies_of, newcomer
 SEED: Final = 20260102
 AT_ONCE: Final = 20
 PATIENCE: Final = 20.0
+WRITERS: Final = 8
+CROSSED: Final = [EVERYBODY, "group.announcements"]
 
 pytestmark = [pytest.mark.usefixtures("live_db"), pytest.mark.timeout(1800)]
 
@@ -33,17 +35,19 @@ class Tally:
     connects: int = 0
     gaps: list[tuple[int, int]] = field(default_factory=list)
     repeats: int = 0
+    resets: int = 0
+    """Connects that were told to start anew, though the log reaches back far enough for all."""
     short: int = 0
     """Connects that did not reach the head of their time within `PATIENCE`."""
 
     @property
     def clean(self) -> bool:
-        return not (self.gaps or self.repeats or self.short)
+        return not (self.gaps or self.repeats or self.resets or self.short)
 
     def __str__(self) -> str:
         return (
             f"{self.connects} connects, {len(self.gaps)} gaps, {self.repeats} duplicates,"
-            f" {self.short} left behind"
+            f" {self.resets} resets, {self.short} left behind"
         )
 
 
@@ -75,18 +79,28 @@ async def one_connect(url: str, cookie: str, cursor: str, tally: Tally) -> None:
                             if frame["offset"] > position + 1:
                                 tally.gaps.append((position, frame["offset"]))
                             position = max(position, frame["offset"])
+                        elif frame["op"] == "reset":
+                            tally.resets += 1
+                            return
         except TimeoutError:
             tally.short += 1
 
 
-async def connects(hub: Rig, n: int, *, rate: float = 50, pause: str = "") -> Tally:
-    """`n` connects at random phase and cursor while a writer commits `rate` a second."""
+async def connects(
+    hub: Rig, n: int, *, rate: float = 50, pause: str = "", crossing: bool = False
+) -> Tally:
+    """`n` connects at random phase and cursor while a writer commits `rate` a second; `crossing`: while eight of them
+    commit to two topics, in another order than they publish in where the database lets them."""
     dice = random.Random(SEED)
     tally = Tally()
     user = await in_database(newcomer)
     cookie = "; ".join(f"{k}={v}" for k, v in (await in_database(cookies_of, user)).items())
     epoch = await in_database(epochs.current)
-    with hub.writing("stream", topics=[EVERYBODY], n=100_000, rate=rate, pause=pause):
+    with (
+        hub.writing("crossing", topics=CROSSED, n=100_000, writers=WRITERS, seed=SEED)
+        if crossing
+        else hub.writing("stream", topics=[EVERYBODY], n=100_000, rate=rate, pause=pause)
+    ):
         await asyncio.sleep(2)  # some history
         numbers = iter(range(n))
 
@@ -144,3 +158,21 @@ async def test_reading_before_subscribing_is_noticed(counted: Callable[..., int]
         control="read_before_subscribe", caught=not tally.clean, n=tally.connects, worst=str(tally)
     )
     assert not tally.clean, "the experiment can't tell who reads before listening"
+
+
+@pytest.mark.experiment("E02")
+async def test_transactions_that_overtake_each_other_hide_nothing(
+    counted: Callable[..., int], report: Report
+):
+    with rig() as hub:
+        tally = await connects(hub, counted(500), crossing=True)
+    report(n=tally.connects, worst=str(tally), seed=SEED)
+    assert tally.clean, tally
+
+
+@pytest.mark.experiment("E02")
+async def test_a_row_id_for_an_offset_is_noticed(counted: Callable[..., int], report: Report):
+    with rig(planted="cursor_by_row_id") as hub:
+        tally = await connects(hub, counted(500), crossing=True)
+    report(control="cursor_by_row_id", caught=not tally.clean, n=tally.connects, worst=str(tally))
+    assert not tally.clean, "the experiment can't tell offsets from row ids"
