@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, cast
 
@@ -33,7 +34,7 @@ from django.utils import timezone
 import events
 from accounts import access
 from accounts.models import ApiKey
-from chat import rooms
+from chat import messages, rooms
 from chat.models import Membership, Room
 from events import layer, sequence
 from events.log import LoggedEvent
@@ -372,6 +373,16 @@ def start_jobs(owner: int, marks: str, n: int, seconds: float) -> None:
         say("ok", [str(job.pk)])
 
 
+def talk(room: int, author: int, names: str, n: int, rate: float, mark: str = "") -> None:
+    """`n` messages, `rate` a second; every twentieth names somebody."""
+    user = _user({"user": author})
+    began = time.monotonic()
+    for number in range(n):
+        time.sleep(max(0.0, began + number / rate - time.monotonic()))
+        said = f"{mark}{number}" + ("" if number % 20 else f" @{names}")
+        messages.post(user, room, uuid.uuid4(), said)
+
+
 # --- rights that end
 
 
@@ -454,6 +465,7 @@ WORKS: Final[dict[str, Callable[..., None]]] = {
         in_bulk,
         nest_in_tasks,
         start_jobs,
+        talk,
         revoke,
     )
 }
