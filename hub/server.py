@@ -128,6 +128,11 @@ class HubWebSocket(WebSocketProtocol):  # type: ignore[misc]
         refusals.count("frame_size")
         super()._max_message_size_exceeded(*args)
 
+    def onAutoPingTimeout(self) -> None:
+        """Who answers no ping does not read, though the system's buffers may still take what is written."""
+        refusals.count("slow_reader")
+        super().onAutoPingTimeout()
+
     def flow(self) -> Flow:
         flow = TransportFlow(self.transport)
         self.transport.unregisterProducer()  # the HTTP channel that the socket grew out of

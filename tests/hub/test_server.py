@@ -384,3 +384,24 @@ def test_a_thread_that_never_ends_does_not_keep_the_process():
         [sys.executable, "-c", said], cwd=ROOT, env=child_environment(8000), timeout=30, check=False
     )
     assert done.returncode == 70
+
+
+def test_who_answers_no_ping_is_counted_as_who_does_not_read():
+    program = """
+from hub import server
+from accounts import refusals
+protocol = server.HubWebSocket()
+dropped = []
+protocol.dropConnection = lambda abort: dropped.append(abort)
+protocol.onAutoPingTimeout()
+print(dropped, refusals._COUNTER.labels("slow_reader")._value.get())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=child_environment(8000),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["[True]", "1.0"]
