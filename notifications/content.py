@@ -18,6 +18,12 @@ _KIND: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*", re.ASCII)
 TURNS: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
 """What sets the direction of the text around it: in a name it would turn whatever stands beside it."""
 
+_UNSEEN: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
+    "\U000e0000-\U000e0fff]"
+)
+"""Default_Ignorable_Code_Point (Unicode's DerivedCoreProperties) without category Cf, and the empty Braille pattern."""
+
 
 def title(value: Any, error: type[InvalidContent]) -> str:
     """One line that is not blank; runs of white space become one space."""
@@ -91,8 +97,9 @@ def printable_line(value: str) -> str:
 
 
 def is_blank(value: str) -> bool:
-    """Whether there is nothing to see: white space and marks without a width, such as U+200B, alone."""
-    return all(each.isspace() or unicodedata.category(each) == "Cf" for each in value)
+    """Whether there is nothing to see: white space, marks without a width such as U+200B, and empty letters alone."""
+    shown = _UNSEEN.sub("", value)
+    return all(each.isspace() or unicodedata.category(each) == "Cf" for each in shown)
 
 
 def cut(value: str, most: int) -> str:

@@ -47,7 +47,8 @@ class PreferencesForm(_ProfileForm):
         self.fields["display_name"].widget.attrs["autocomplete"] = "name"
 
     def clean_display_name(self) -> str:
-        return " ".join(content.TURNS.sub("", self.cleaned_data["display_name"]).split())
+        name = " ".join(content.TURNS.sub("", self.cleaned_data["display_name"]).split())
+        return "" if content.is_blank(name) else name
 
     def clean_time_zone(self) -> str:
         name: str = self.cleaned_data["time_zone"].strip()

@@ -298,6 +298,41 @@ def test_a_draft_outlives_the_page_and_goes_when_it_is_sent(pair):
     expect(composer(alice)).to_have_value("")
 
 
+def test_tabs_share_a_draft_and_none_takes_it_back(pair):
+    alice, _bob, _room = pair
+    other = alice.context.new_page()
+    other.goto(alice.url)
+    wait_until_live(other)
+    other.bring_to_front()
+    composer(other).fill("important")
+    expect(composer(alice)).to_have_value("important")
+    other.close()
+    alice.reload()
+    expect(composer(alice)).to_have_value("important")
+    other = alice.context.new_page()
+    other.goto(alice.url)
+    wait_until_live(other)
+    expect(composer(other)).to_have_value("important")
+    composer(alice).press("Enter")
+    expect(row(alice, "important")).to_be_visible()
+    expect(composer(other)).to_have_value("")
+    other.reload()
+    expect(composer(other)).to_have_value("")
+
+
+def test_an_edit_to_nothing_is_said_to_be_refused(pair):
+    alice, _bob, _room = pair
+    send(alice, "to be emptied")
+    expect(row(alice, "to be emptied")).to_be_visible()
+    expect(alice.locator(".message[data-unsent]")).to_have_count(0)
+    composer(alice).press("ArrowUp")
+    field = alice.get_by_label("Edit message")
+    field.fill("")
+    field.press("Enter")
+    expect(alice.get_by_text("This was not accepted.")).to_be_visible()
+    expect(field).to_be_visible()
+
+
 def test_what_is_written_without_a_connection_is_stored_once_when_there_is_one(
     page_for: PageFor, aside: Aside
 ):

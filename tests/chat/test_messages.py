@@ -128,7 +128,16 @@ def test_ids_and_offsets_of_a_room_rise_together(room, alice, bob):
 
 
 @pytest.mark.parametrize(
-    "body", ["", " \n\t ", " \u200b ", "x" * (BODY_MAX + 1), "@bob " * (BODY_MAX // 5)]
+    "body",
+    [
+        "",
+        " \n\t ",
+        " \u200b ",
+        "\u3164",
+        "\u2800\u034f",
+        "x" * (BODY_MAX + 1),
+        "@bob " * (BODY_MAX // 5),
+    ],
 )
 def test_a_text_that_cannot_be_said_is_refused_and_leaves_nothing(room, alice, body):
     before = types(topics.room(room.pk))

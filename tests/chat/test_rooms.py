@@ -196,6 +196,7 @@ def test_only_a_new_open_room_is_told_to_all_staff(alice):
         ({"name": ""}, "name"),
         ({"name": " \t "}, "name"),
         ({"name": "\u200b"}, "name"),
+        ({"name": "\u3164\ufe0f"}, "name"),
         ({"name": "Ren\u202eamed"}, "name"),
         ({"name": "n" * 81}, "name"),
         ({"topic_line": "t" * 201}, "topic_line"),

@@ -69,6 +69,13 @@ def test_refuses_what_it_does_not_know_in_place(as_alice, alice, wrong):
     assert alice.hub_profile.display_name == ""
 
 
+@pytest.mark.parametrize("unseen", ["\u200b", "\u3164", " \u2800 "])
+def test_a_name_that_nobody_sees_is_none(as_alice, alice, unseen):
+    save(as_alice, display_name=unseen)
+    alice.hub_profile.refresh_from_db()
+    assert alice.hub_profile.display_name == ""
+
+
 def test_a_name_is_text_wherever_it_stands(as_alice):
     save(as_alice, display_name="<b>Alice</b>")
     assert "<b>Alice" not in as_alice.get("/").content.decode()

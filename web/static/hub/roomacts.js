@@ -164,7 +164,7 @@ export class RoomActs {
     const body = field.value.trim();
     const problem = slot(form, "problem");
     problem.hidden = true;
-    if (body === item.body || !body) {
+    if (body === item.body) {
       this.cancel();
       return;
     }

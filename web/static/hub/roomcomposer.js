@@ -12,6 +12,7 @@ export class RoomComposer {
   #form;
   #field;
   #drafts;
+  #kept; // what of it this browser keeps, as far as this tab knows
   #room;
   #on;
   #timer;
@@ -24,7 +25,8 @@ export class RoomComposer {
     this.#room = room;
     this.#on = on;
     this.#drafts = new Drafts(storage(), user);
-    if (!this.#field.value) this.#field.value = this.#drafts.read(room);
+    this.#kept = this.#drafts.read(room);
+    if (!this.#field.value) this.#field.value = this.#kept;
     form.addEventListener("submit", this.#submit);
     this.#writer = new Writer(
       this.#field,
@@ -102,13 +104,15 @@ export class RoomComposer {
 
   #keep = () => {
     clearTimeout(this.#timer);
-    this.#drafts.write(this.#room, this.#field.value);
+    if (this.#field.value === this.#kept) return; // another tab may have gone on with it
+    this.#kept = this.#field.value;
+    this.#drafts.write(this.#room, this.#kept);
   };
 
   /** Another tab goes on with the draft, or has sent it; never under the hands of whoever writes here. */
   #elsewhere = ({ key, newValue }) => {
-    if (key !== this.#drafts.key(this.#room) || document.hasFocus()) return;
-    this.#field.value = newValue ?? "";
+    if (key !== this.#drafts.key(this.#room) || this.#field.value !== this.#kept) return;
+    this.#field.value = this.#kept = newValue ?? "";
   };
 
   #say(text) {

@@ -10,7 +10,7 @@ const REFUSALS = {
   conflict: () => gettext("Not sent: the room is archived."),
   forbidden: () => gettext("Not sent: you may not write here any more."),
   not_found: () => gettext("Not sent: you may not write here any more."),
-  invalid: () => gettext("Not sent: it was not accepted. Shorten it and send it again."),
+  invalid: () => gettext("Not sent: it was not accepted. Write it differently and send it again."),
   too_large: () => gettext("Not sent: it is too long."),
 };
 

@@ -5,7 +5,7 @@ import { arrangeRows, fillNews, showNews } from "../roomsview.js";
 import { fillIn, ngettext } from "../words.js";
 
 const SPACING = 1000; // ms between two fetches of the rooms to join
-const AGAIN = 60_000; // ms: nobody is told how rooms change that they are not in
+const AGAIN = 15_000; // ms: nobody is told how rooms change that they are not in
 
 /** The list of rooms: one's own from the page's store, those to join as the server shows them for this filter. */
 class HubRooms extends HTMLElement {
