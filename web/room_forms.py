@@ -23,7 +23,11 @@ KINDS: Final = (
     (Kind.CLOSED, Kind.CLOSED.label, gettext_lazy("Only its members know of it.")),
 )
 INVOLVEMENTS: Final = (
-    (Involvement.EVERYTHING, gettext_lazy("Everything"), gettext_lazy("Each message.")),
+    (
+        Involvement.EVERYTHING,
+        gettext_lazy("Everything"),
+        gettext_lazy("Each message, while a page of the hub is open."),
+    ),
     (
         Involvement.MENTIONS,
         gettext_lazy("Mentions"),

@@ -790,6 +790,7 @@ def test_messages_are_reached_and_changed_by_keyboard(pair):
     alice.keyboard.press("Shift+Tab")
     alice.keyboard.press("Enter")
     expect(row(bob, "two")).to_have_count(0)
+    expect(composer(alice)).to_be_focused()
 
 
 def test_people_and_emoji_are_completed(pair, aside: Aside):

@@ -123,9 +123,11 @@ export class RoomActs {
   }
 
   async #delete(item, row) {
+    const wasHere = row.contains(document.activeElement);
     for (const button of row.querySelectorAll(".message-ask button")) button.disabled = true;
     try {
       await this.#page.delete(item);
+      if (wasHere) this.#page.back(); // the buttons are gone, and the focus with them
     } catch (error) {
       this.#answered(row);
       sayError(error.message);
