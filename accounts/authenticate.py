@@ -77,6 +77,15 @@ def identify(authorization: str | None, session_key: str | None) -> tuple[Creden
     return _by_session(session_key) if session_key else None
 
 
+def by_sessions(session_keys: Collection[str]) -> dict[str, tuple[Credential, User]]:
+    """`identify` for many sessions, in as many queries as for one: those that somebody is signed in with."""
+    return {
+        key: (_of(user, session_key=key), user)
+        for key, user in _signed_in(session_keys).items()
+        if key
+    }
+
+
 def still_valid(credentials: Collection[Credential]) -> set[Credential]:
     """Those whose key or session still counts; three queries, whatever their number."""
     keys = _live_keys({one.key_id for one in credentials if one.key_id is not None})
@@ -165,8 +174,7 @@ def _by_key(authorization: str) -> tuple[Credential, User]:
 
 
 def _by_session(session_key: str) -> tuple[Credential, User] | None:
-    user = _signed_in({session_key}).get(session_key)
-    return (_of(user, session_key=session_key), user) if user else None
+    return by_sessions([session_key]).get(session_key)
 
 
 def _of(user: User, *, scopes: Iterable[str] = SCOPES, **source: Any) -> Credential:

@@ -26,6 +26,7 @@ from django.core.management import call_command
 from django.test import RequestFactory
 
 import events
+from events import log
 
 TYPE: Final = "bench.event"
 PADDING: Final = "x" * 60
@@ -55,6 +56,10 @@ def people(n: int) -> list[list[Any]]:
     return found
 
 
+def cursor(topics: Sequence[str]) -> str:
+    return log.cursor(topics)
+
+
 def _data(n: int) -> dict[str, Any]:
     return {"n": n, "ts": time.monotonic_ns(), "padding": PADDING}
 
@@ -82,7 +87,7 @@ def batches(topics: Sequence[str], n: int, size: int, first: int = 1) -> dict[st
 
 
 WORKS: Final[dict[str, Callable[..., Any]]] = {
-    work.__name__: work for work in (prepare, people, singles, batches)
+    work.__name__: work for work in (prepare, people, cursor, singles, batches)
 }
 
 if __name__ == "__main__":

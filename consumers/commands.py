@@ -56,7 +56,7 @@ async def _subscribe(subscription: Subscription, command: Command) -> Answer:
     if len(subscription.positions) >= MOST_SUBSCRIBED and topic not in subscription.positions:
         refusals.count("topics")
         return [protocol.refusal(command.ref, "too_many", "This connection has too many topics.")]
-    if topic not in await soon(door.readable, subscription.credential, [topic]):
+    if topic not in await door.readable(subscription.credential, [topic]):
         return _forbidden(command)
     try:
         at = _position(topic, subscription.epoch, command.fields.get("cursor"))
@@ -104,7 +104,7 @@ async def _post(subscription: Subscription, command: Command) -> Answer:
     try:
         client_id = uuid.UUID(command.fields["client_id"])
     except ValueError:
-        if topic not in await soon(door.readable, who, [topic]) or _room(topic) is None:
+        if topic not in await door.readable(who, [topic]) or _room(topic) is None:
             return _forbidden(command)
         return [protocol.refusal(command.ref, "invalid", "client_id must be a UUID.")]
     return await _about_a_room(command, _store, who, client_id, command.fields["body"])
@@ -170,7 +170,7 @@ async def _typing(subscription: Subscription, command: Command) -> Answer:
     who, topic = subscription.credential, command.fields["topic"]
     if _room(topic) is None or "chat" not in who.scopes:
         return _forbidden(command)
-    if topic not in subscription.positions and topic not in await soon(door.readable, who, [topic]):
+    if topic not in subscription.positions and topic not in await door.readable(who, [topic]):
         return _forbidden(command)
     now = time.monotonic()
     if now - subscription.typed.get(topic, -TYPING) >= TYPING:

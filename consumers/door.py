@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -13,6 +13,7 @@ from accounts import audience, authenticate, refusals
 from accounts.authenticate import Credential
 from consumers import cursor as cursors
 from consumers.cursor import BadCursor, Cursor
+from consumers.database import soon, together
 from events import epoch
 
 MOST_TOPICS: Final = 100
@@ -52,21 +53,38 @@ def headers_of(scope: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def identify(authorization: str | None, session_key: str | None) -> Visitor | None:
-    """Database work. None: not signed in. Raises InvalidKey for a bad Authorization header."""
-    found = authenticate.identify(authorization, session_key)
+async def identify(authorization: str | None, session_key: str | None) -> Visitor | None:
+    """None: not signed in. Raises InvalidKey for a bad Authorization header, OperationalError without a database."""
+    if authorization is not None:
+        return await soon(_by_key, authorization)
+    if not session_key:
+        return None
+    return (await together(_by_sessions, [session_key])).get(session_key)
+
+
+async def readable(credential: Credential, names: Sequence[str]) -> set[str]:
+    """Those of these topics that this credential may read. Raises OperationalError without a database."""
+    if "read" not in credential.scopes:
+        return set()
+    pairs = [(credential.user_id, name) for name in names]
+    allowed = await together(audience.allowed, pairs)
+    return {name for _, name in allowed.intersection(pairs)}
+
+
+def _by_key(authorization: str) -> Visitor | None:
+    found = authenticate.identify(authorization, None)
     if found is None:
         return None
     credential, user = found
     return Visitor(credential, user, tuple(audience.default_topics(credential.user_id)))
 
 
-def readable(credential: Credential, names: Sequence[str]) -> set[str]:
-    """Database work: those of these topics that this credential may read."""
-    if "read" not in credential.scopes:
-        return set()
-    allowed = audience.allowed({(credential.user_id, name) for name in names})
-    return {name for _, name in allowed}
+def _by_sessions(session_keys: Collection[str]) -> dict[str, Visitor]:
+    found = authenticate.by_sessions(session_keys)
+    implied = audience.default_topics_of({who.user_id for who, _ in found.values()})
+    return {
+        key: Visitor(who, user, tuple(implied[who.user_id])) for key, (who, user) in found.items()
+    }
 
 
 def origin_is_ours(headers: Mapping[str, str]) -> bool:

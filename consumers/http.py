@@ -63,7 +63,7 @@ async def admit(scope: Mapping[str, Any]) -> Request:
     except BadQuery as error:
         raise Refused(400, "bad_query", str(error)) from None
     try:
-        visitor = await soon(door.identify, headers.get("authorization"), scope.get("session_key"))
+        visitor = await door.identify(headers.get("authorization"), scope.get("session_key"))
         if visitor is None:
             raise Refused(401, "unauthorized", "Sign in, or send an API key.")
         if visitor.credential.key_id is None and headers.get("sec-fetch-site") == "cross-site":
@@ -73,7 +73,7 @@ async def admit(scope: Mapping[str, Any]) -> Request:
         wanted = _wanted(query, visitor)
         if not switchboard.of_loop().may_ask(visitor.credential):
             raise Refused(429, "too_fast", "You ask too often.", [(b"retry-after", b"1")])
-        allowed = await soon(door.readable, visitor.credential, wanted)
+        allowed = await door.readable(visitor.credential, wanted)
         refused = [name for name in wanted if name not in allowed]
         parting: list[Item] = []
         if refused:

@@ -19,7 +19,7 @@ from accounts.authenticate import Credential
 from consumers import cursor as cursors
 from consumers import farewell
 from consumers.cursor import Cursor
-from consumers.database import in_database, soon
+from consumers.database import in_database, together
 from consumers.ledger import Reason
 from consumers.protocol import Close, Item, Reset, ResetReason, Revoked, Run, Whisper
 from events import epoch as epochs
@@ -129,7 +129,7 @@ class Subscription:
         self._is_live = live
         if live:
             await self._join(wanted)
-        found = await soon(_standing, wanted)
+        found = await together(_standing, wanted)
         self.epoch = found[0]
         self._board.heard(found)
         if at is not None and at.epoch == self.epoch:
@@ -177,7 +177,7 @@ class Subscription:
         if name in self.positions and (said is None or said[1] is None):
             return self.positions[name], None
         await self._join([name])
-        found = await soon(_standing, [name])
+        found = await together(_standing, [name])
         self._board.heard(found)
         if at is None and name in self._foreign:
             said = (self.epoch, self._foreign.pop(name))

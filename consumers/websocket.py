@@ -89,8 +89,8 @@ class SignedInSocket(AsyncWebsocketConsumer):
         await self.accept()
         headers = door.headers_of(self.scope)
         try:
-            visitor = await soon(
-                door.identify, headers.get("authorization"), self.scope.get("session_key")
+            visitor = await door.identify(
+                headers.get("authorization"), self.scope.get("session_key")
             )
         except InvalidKey:
             raise Refused(Close.NOT_SIGNED_IN) from None
@@ -182,7 +182,7 @@ class HubSocket(SignedInSocket):
             *self.groups,
         ]
         wanted = list(dict.fromkeys([*implied, *query.topics]))
-        allowed = await soon(door.readable, visitor.credential, wanted)
+        allowed = await door.readable(visitor.credential, wanted)
         if "read" not in visitor.credential.scopes:
             raise Refused(Close.FORBIDDEN)
         refused = [name for name in wanted if name not in allowed]

@@ -117,7 +117,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
 
     for module in (subscriptions, switchboard):
         monkeypatch.setattr(module, "in_database", run)
-    monkeypatch.setattr(subscriptions, "soon", run)
+    monkeypatch.setattr(subscriptions, "together", run)
     monkeypatch.setattr(switchboard, "JOIN", 0.001)
     monkeypatch.setattr(subscriptions, "_RETRY", 0.01)
     return found
@@ -384,7 +384,7 @@ async def test_whoever_fails_to_open_leaves_nothing_behind(board, log, monkeypat
     async def fail(*_: Any) -> Any:
         raise RuntimeError
 
-    monkeypatch.setattr(subscriptions, "soon", fail)
+    monkeypatch.setattr(subscriptions, "together", fail)
     subscription = Subscription(board, ALICE, Client())
     with pytest.raises(RuntimeError):
         await subscription.open([TOPIC], None)

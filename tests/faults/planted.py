@@ -152,7 +152,7 @@ def authorised_at_subscribe() -> None:
 def resume_without_authorisation() -> None:
     """Whoever comes with a cursor must have been allowed in before."""
 
-    def readable(credential: Credential, names: Collection[str]) -> set[str]:
+    async def readable(credential: Credential, names: Collection[str]) -> set[str]:
         return set(names)
 
     door.readable = readable

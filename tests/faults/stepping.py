@@ -361,7 +361,7 @@ def stepped(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Setting], Wor
     with monkeypatch.context() as patch:
         for module in (subscription, switchboard):
             patch.setattr(module, "in_database", call)
-        patch.setattr(subscription, "soon", call)
+        patch.setattr(subscription, "together", call)
 
         def make(setting: Setting) -> World:
             world = World(setting, SteppedLoop())
