@@ -3,6 +3,8 @@
 
     W1     1,000 people read one topic, `publish_many` as fast as it goes
     W2     1,000 people read one topic, 20 single events a second: nothing to join
+    W6     1,000 people come in with a cursor, and again, level, after a restart
+    W7     what one of 5,000 idle sockets holds
     rooms  how long a room of 100,000 messages takes to open
 
 W1 and W2 run the whole product, signed in and on SQLite with `synchronous=FULL`: `hub`; with every event a write of
@@ -24,11 +26,12 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import broadcast, disk, open_room
+from benchmarks import broadcast, connecting, disk, open_room
 
 RESULTS: Final = Path(__file__).parent / "results" / "latest.json"
 BROADCAST: Final = ("W1", "W2")
-WORKLOADS: Final = (*BROADCAST, "rooms")
+CONNECTING: Final = ("W6", "W7")
+WORKLOADS: Final = (*BROADCAST, *CONNECTING, "rooms")
 
 
 def main() -> int:
@@ -47,6 +50,10 @@ def main() -> int:
     if on_all := [name for name in BROADCAST if name in wanted]:
         found |= broadcast.run(on_all, systems)
         broadcast.show(found)
+    if on_ours := [name for name in CONNECTING if name in wanted]:
+        came = connecting.run(on_ours, systems)
+        connecting.show(came)
+        found |= came
     RESULTS.parent.mkdir(exist_ok=True)
     machine["at"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     for name, said in ((RESULTS, found), (RESULTS.with_name("machine.json"), machine)):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from benchmarks import hub
+from benchmarks import disk, hub
 from benchmarks.client import load_client
 from benchmarks.hub import Hub
 
@@ -19,19 +20,27 @@ IN_FLIGHT: Final = 100
 MISSED: Final = 10
 """Events published while the server is down, which everybody is owed."""
 TOPIC: Final = "group.dashboard"
+SYSTEMS: Final = ("hub", "hub_postgres")
 WELCOME: Final = '"op":"welcome"'
 
 Figures = dict[str, float]
 
 
-def run(
-    workloads: Collection[str], databases: dict[str, dict[str, str]]
-) -> dict[str, dict[str, Figures]]:
+def run(workloads: Collection[str], systems: Collection[str]) -> dict[str, dict[str, Figures]]:
     """`{workload: {system: figures}}`"""
     found: dict[str, dict[str, Figures]] = {name: {} for name in workloads}
-    for system, environment in databases.items():
-        for workload in workloads:
-            with hub.running(environment) as up:
+    for workload in workloads:
+        for system in SYSTEMS:
+            if system not in systems:
+                continue
+            with contextlib.ExitStack() as stack:
+                environment = {}
+                if system == "hub_postgres":
+                    environment["DATABASE_URL"] = stack.enter_context(disk.postgres())
+                    if not environment["DATABASE_URL"]:
+                        print(f"skipped {system}: there is no PostgreSQL", flush=True)
+                        continue
+                up = stack.enter_context(hub.running(environment))
                 found[workload][system] = WORKLOADS[workload](up)
     return found
 
