@@ -77,9 +77,10 @@ def run(workloads: Collection[str], systems: Collection[str]) -> dict[str, dict[
                             settle(up.client)
                             runs.append(measured(up, first=first, **options))
                             first += options["n"]
-                        found[workload][name] = {
-                            key: median(run[key] for run in runs) for key in runs[0]
-                        }
+                        row = {key: median(run[key] for run in runs) for key in runs[0]}
+                        found[workload][name] = row
+                        rate, cost = row["deliveries_per_s"], row["cpu_us_per_delivery"]
+                        print(f"{workload} {name}: {rate:,.0f}/s, {cost:.2f} us", flush=True)
         except Missing as why:
             print(f"skipped {system.name}: {why}", flush=True)
     return found
