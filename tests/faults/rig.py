@@ -46,6 +46,10 @@ from tests.live import (
 START_SECONDS: Final = 30
 WRITER_SECONDS: Final = 600
 
+_http: Final = httpx.Client(  # one for all: making one costs more than asking; kept connections die with their server
+    trust_env=False, timeout=10, limits=httpx.Limits(max_keepalive_connections=0)
+)
+
 
 class RedisServer(Child):
     """Keeps nothing: killed and started again it is empty."""
@@ -171,7 +175,7 @@ class Rig:
     def metrics(self, server: int = 0) -> dict[str, float]:
         """The counters of one server, by name with its labels as Prometheus writes them."""
         port = self.servers[server].port
-        text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+        text = _http.get(f"http://127.0.0.1:{port}/metrics").text
         pairs = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, value in pairs}
 
