@@ -131,7 +131,8 @@ class HubWebSocket(WebSocketProtocol):  # type: ignore[misc]
 
     def onAutoPingTimeout(self) -> None:
         """Who answers no ping does not read, though the system's buffers may still take what is written."""
-        refusals.count("slow_reader")
+        if self.state == self.STATE_OPEN:  # else it is being closed, and was counted
+            refusals.count("slow_reader")
         super().onAutoPingTimeout()
 
     def flow(self) -> Flow:

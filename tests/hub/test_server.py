@@ -393,7 +393,9 @@ from accounts import refusals
 protocol = server.HubWebSocket()
 dropped = []
 protocol.dropConnection = lambda abort: dropped.append(abort)
-protocol.onAutoPingTimeout()
+for state in (protocol.STATE_OPEN, protocol.STATE_CLOSING):
+    protocol.state = state
+    protocol.onAutoPingTimeout()
 print(dropped, refusals._COUNTER.labels("slow_reader")._value.get())
 """
     done = subprocess.run(
@@ -404,4 +406,4 @@ print(dropped, refusals._COUNTER.labels("slow_reader")._value.get())
         text=True,
         check=True,
     )
-    assert done.stdout.split() == ["[True]", "1.0"]
+    assert done.stdout.split() == ["[True,", "True]", "1.0"]
