@@ -722,7 +722,9 @@ class Switchboard:
         while True:
             await asyncio.sleep(RECHECK)
             try:
-                await self._recheck(list(self._subscriptions.values()))
+                everybody = list(self._subscriptions.values())
+                await self._recheck(everybody)
+                await self._recheck_implied([one for one in everybody if one.implied is not None])
                 self._asked_at = time.monotonic()
             except Exception:
                 if time.monotonic() - self._asked_at > BLIND:

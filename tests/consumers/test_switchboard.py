@@ -589,6 +589,24 @@ async def test_what_somebody_lost_is_taken_away_before_anybody_is_asked_about_ga
         assert (client.items, client.ended) == ([Revoked(TOPIC)], Close.RESTARTING)
 
 
+async def test_a_team_given_to_who_is_just_coming_in_is_found_by_the_next_look(
+    board, log, monkeypatch
+):
+    """Whom it was told of was not registered yet, and had asked already for what there is to read."""
+    subscription, client = await connected(board)
+    subscription.implied = frozenset({TOPIC})
+    board._subscriptions["1"] = subscription
+
+    async def run(work: Any, *args: Any) -> Any:
+        return {1: [TOPIC, "team.9"]} if work is audience.default_topics_of else args
+
+    monkeypatch.setattr(switchboard, "aside", run)
+    monkeypatch.setattr(switchboard, "RECHECK", 0.01)
+    looking = asyncio.create_task(board._recheck_all())
+    await until(lambda: client.ended is Close.RESTARTING)
+    looking.cancel()
+
+
 class Groups:
     """A layer that counts who joins what."""
 
