@@ -122,6 +122,7 @@ def clean_up_in_disconnect() -> None:
         self._frames = Allowance(FRAMES_PER_SECOND, FRAME_WINDOW)
         self._strikes = Strikes(BAD_FRAMES, BAD_WINDOW)
         self._closed = False
+        self.connection = ""
         await super(websocket.SignedInSocket, self).__call__(scope, receive, send)
 
     async def dispatch(self: websocket.SignedInSocket, message: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from typing import Final
 
 import pytest
 import websockets
+from django.db import connection
 
 from consumers import outbox
 from consumers.database import in_database
@@ -102,12 +103,12 @@ class Slowness:
 
 
 async def slow_readers(
-    recorder: Recorder, part: float, seconds: float, *, planted: str = ""
+    recorder: Recorder, part: float, seconds: float, *, fast: bool = True, planted: str = ""
 ) -> Slowness:
-    """Events of 2 KB at 100 a second for so long, while some don't read."""
+    """Events of 2 KB at 100 a second for so long, while some don't read; `fast`: with the server's fast writer."""
     found = Slowness()
     slow, healthy = max(5, round(SLOW * part)), max(10, round(HEALTHY * part))
-    with rig(planted=planted) as hub:
+    with rig(planted=planted, env={"HUB_FAST_WRITER": str(int(fast))}) as hub:
         async with Load(hub.url, recorder, {"websocket": healthy}) as load:
             keys = [await a_key() for _ in range(slow)]
             sleepers = [await fall_asleep(hub, headers) for headers in keys]
@@ -154,11 +155,12 @@ async def settled(hub: Rig, slow: int) -> None:
 
 
 @pytest.mark.experiment("E80")
+@pytest.mark.parametrize("fast", [True, False], ids=["fast_writer", "plain_writer"])
 async def test_who_does_not_read_costs_little_and_is_closed(
-    recorder: Recorder, counted: Callable[..., int], in_full: bool, report: Report
+    fast: bool, recorder: Recorder, counted: Callable[..., int], in_full: bool, report: Report
 ):
     part = counted(100) / 100
-    found = await slow_readers(recorder, part, 60 if in_full else outbox.STUCK + 4)
+    found = await slow_readers(recorder, part, 60 if in_full else outbox.STUCK + 4, fast=fast)
     report(n=max(5, round(SLOW * part)), worst=str(found))
     assert found.clean
     assert found.grown <= 100 * MB, found
@@ -166,6 +168,20 @@ async def test_who_does_not_read_costs_little_and_is_closed(
     assert not found.dirty, found
     if in_full:
         assert found.p99 <= 1.0, found
+
+
+@pytest.mark.experiment("E80")
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="no database is in it: it runs once")
+async def test_buffers_without_bounds_are_noticed(
+    recorder: Recorder, counted: Callable[..., int], in_full: bool, report: Report
+):
+    part = counted(100) / 100
+    seconds = 60 if in_full else outbox.STUCK + 4
+    found = await slow_readers(recorder, part, seconds, planted="unbounded_buffers")
+    slow = max(5, round(SLOW * part))
+    caught = found.closed < slow or found.grown > 100 * MB
+    report(control="unbounded_buffers", caught=caught, n=slow, worst=str(found))
+    assert caught, found
 
 
 # --- E83: who shouts --------------------------------------------------------------------------------------------------
