@@ -11,6 +11,7 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
@@ -36,8 +37,7 @@ _own_pool = ThreadPoolExecutor(OWN_THREADS, thread_name_prefix="switchboard")
 
 async def in_database(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run synchronous database work on the doors' threads, in no transaction."""
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_pool, lambda: _run(work, *args, **kwargs))
+    return await _in_pool(_pool, lambda: _run(work, *args, **kwargs))
 
 
 async def soon(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -110,8 +110,12 @@ async def _patiently() -> AsyncIterator[None]:
 
 async def aside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """`in_database` for the switchboard's own look: it must not queue behind clients."""
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_own_pool, lambda: _run(work, *args, **kwargs))
+    return await _in_pool(_own_pool, lambda: _run(work, *args, **kwargs))
+
+
+async def _in_pool(pool: ThreadPoolExecutor, work: Callable[[], R]) -> R:
+    """What is logged there is about what is done here."""
+    return await asyncio.get_running_loop().run_in_executor(pool, copy_context().run, work)
 
 
 def _run(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -22,8 +22,8 @@ from consumers.cursor import Cursor
 from consumers.database import in_database, together
 from consumers.ledger import Reason
 from consumers.protocol import Close, Item, Reset, ResetReason, Revoked, Run, Whisper
+from events import about, log
 from events import epoch as epochs
-from events import log
 from events.log import LoggedEvent, Reach
 from events.presence import GRACE
 
@@ -62,6 +62,8 @@ class Sink(Protocol):
 class Subscription:
     def __init__(self, board: Switchboard, credential: Credential, sink: Sink) -> None:
         self.credential = credential
+        self.about = about.now()
+        """For what is logged of it elsewhere."""
         self.positions: dict[str, int] = {}
         self.own: str | None = None
         """The address's own subject: losing it ends the connection, losing another topic is `revoked`."""

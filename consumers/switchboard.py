@@ -15,6 +15,7 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextvars import Context
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -275,7 +276,8 @@ class Line:
             try:
                 reader.hand(run)
             except Exception:
-                logger.exception("A client could not be handed an event")
+                last = f"{run.topic}@{run.last}"
+                logger.exception("A client could not be handed %s", last, extra=reader.about)
                 reader.end(Close.FAULT)
         if len(readers) == TURN:
             self._loop.call_soon(self._go_round, run)
@@ -793,7 +795,8 @@ class Switchboard:
         for turn, subscription in enumerate(concerned, 1):
             who = subscription.credential
             if who not in valid:
-                logger.info("connection of user %s ended: no longer signed in", who.user_id)
+                said = "connection of user %s ended: no longer signed in"
+                logger.info(said, who.user_id, extra=subscription.about)
                 subscription.end(Close.NOT_SIGNED_IN)
                 subscription.close()
                 continue
@@ -820,7 +823,8 @@ class Switchboard:
             event = last.get(_pair((subscription, name)))
             if name not in subscription.positions:
                 continue  # gone meanwhile
-            logger.info("user %s lost %s", subscription.credential.user_id, name)
+            who = subscription.credential.user_id
+            logger.info("user %s lost %s", who, name, extra=subscription.about)
             if event is None:
                 subscription.revoke(name)
             else:
@@ -894,5 +898,5 @@ def of_loop() -> Switchboard:
     board = _boards.get(loop)
     if board is None:
         board = _boards[loop] = Switchboard()
-        board.start()
+        Context().run(board.start)  # what it does later is not about the request that came first
     return board

@@ -159,4 +159,6 @@ def _announce(current: str, numbered: list[LoggedEvent]) -> None:
         layer.group_send_many(messages)
     except Exception as error:  # noqa: BLE001 - whatever the layer raises, the commit stands
         UNANNOUNCED.inc(len(numbered))
-        logger.warning("%d events not announced (%s)", len(numbered), type(error).__name__)
+        said = "%d events not announced, the first is %s (%s)"
+        first = f"{numbered[0].topic}@{numbered[0].offset}"
+        logger.warning(said, len(numbered), first, type(error).__name__)

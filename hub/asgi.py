@@ -17,7 +17,7 @@ in_use.stay()
 
 from consumers import routing, switchboard
 from consumers import scope as scopes
-from events import layer
+from events import about, layer
 
 sockets = scopes.completed(routing.sockets)
 events = scopes.completed(routing.events)
@@ -25,14 +25,16 @@ events = scopes.completed(routing.events)
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     layer.mark_receiving()
-    if scope["type"] == "websocket":
-        await sockets(scope, receive, send)
-    elif scope["type"] == "http" and scope["path"].startswith("/events/"):
-        await events(scope, receive, send)
-    elif scope["type"] == "http":
-        await django(scope, receive, send)
-    elif scope["type"] == "lifespan":
+    if scope["type"] == "lifespan":
         await _lifespan(receive, send)
+        return
+    with about.saying(request_id=about.new_id()):
+        if scope["type"] == "websocket":
+            await sockets(scope, receive, send)
+        elif scope["path"].startswith("/events/"):
+            await events(scope, receive, send)
+        else:
+            await django(scope, receive, send)
 
 
 async def _lifespan(receive: Any, send: Any) -> None:

@@ -10,7 +10,11 @@ from typing import Final
 
 from django.http import HttpRequest
 
+from events import about
+
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_UNSAID: Final = frozenset({"data"})
+"""What Celery adds to the failure of a task: its arguments, which may be anything."""
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CONTROL_BUT_NEWLINE: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
@@ -30,7 +34,7 @@ class WithoutTrace(logging.Filter):
 
 
 class Json(logging.Formatter):
-    """One JSON object a line. What a caller passes as `extra` becomes fields."""
+    """One JSON object a line. What a caller passes as `extra` becomes fields, and so does what the work is about."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, object] = {
@@ -41,8 +45,10 @@ class Json(logging.Formatter):
             "process": record.process,
         }
         for name, value in vars(record).items():
-            if name not in _OWN_FIELDS and not name.startswith("_"):
+            if name not in _OWN_FIELDS | _UNSAID and not name.startswith("_"):
                 entry.setdefault(name, value)
+        for name, value in about.now().items():
+            entry.setdefault(name, value)
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return _escaped(_hidden(json.dumps(entry, ensure_ascii=False, default=_short)), _CONTROL)
@@ -54,7 +60,8 @@ class Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         message = _escaped(record.getMessage(), _CONTROL)
-        line = f"{at} {record.levelname.lower()} {record.name}: {message}"
+        ids = "".join(f" {name}={value}" for name, value in about.now().items())
+        line = f"{at} {record.levelname.lower()} {record.name}: {message}{ids}"
         if record.exc_info:
             trace = self.formatException(record.exc_info)
             line = f"{line}\n{_escaped(trace, _CONTROL_BUT_NEWLINE)}"

@@ -13,8 +13,9 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import billiard
@@ -72,7 +73,8 @@ class Run:
         self._stopped = threading.Event()
         self._stop_asked_at: float | None = None
         """When the task was first asked to stop: it was cancelled, or is no longer the attempt that counts."""
-        self._thread = threading.Thread(target=self._accompany, name=f"job-{job.pk}", daemon=True)
+        accompany = partial(copy_context().run, self._accompany)
+        self._thread = threading.Thread(target=accompany, name=f"job-{job.pk}", daemon=True)
 
     def __enter__(self) -> Run:
         self._token = _current.set(self)

@@ -383,6 +383,13 @@ def talk(room: int, author: int, names: str, n: int, rate: float, mark: str = ""
         messages.post(user, room, uuid.uuid4(), said)
 
 
+def fail_at(owner: int, secret: str) -> None:
+    """Queue a job that fails over a secret."""
+    from tests.shop.tasks import tactful
+
+    tactful.start(owner=get_user_model()._default_manager.get(pk=owner), secret=secret)
+
+
 # --- rights that end
 
 
@@ -466,6 +473,7 @@ WORKS: Final[dict[str, Callable[..., None]]] = {
         nest_in_tasks,
         start_jobs,
         talk,
+        fail_at,
         revoke,
     )
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -14,6 +15,8 @@ from django import forms
 from tasks import attach, log, progress, track, tracked
 from tasks.running import current
 from tests.shop.nesting import nest
+
+logger = logging.getLogger(__name__)
 
 
 class StocktakeForm(forms.Form):
@@ -45,6 +48,14 @@ def stocktake(
 def broken(message: str = "the scales are broken") -> None:
     log("about to weigh")
     raise ValueError(message)
+
+
+@tracked(title="Tactful")
+@shared_task
+def tactful(secret: str) -> None:
+    """Fails, and does not say over what."""
+    logger.warning("about to fail")
+    raise ValueError("it can't be said why")
 
 
 @tracked(title="Deaf")

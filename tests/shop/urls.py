@@ -29,7 +29,14 @@ async def nest_in_async_view(
     return HttpResponse()
 
 
+@csrf_exempt
+def stumble(request: HttpRequest) -> HttpResponse:
+    secret = request.POST["secret"]
+    raise ValueError(f"{len(secret)} characters are too many")
+
+
 urlpatterns = [
+    path("shop/stumble/", stumble),
     path("shop/nest/<mark>/<int:depth>/<ending>/", nest_in_view),
     path("shop/anest/<mark>/<int:depth>/<ending>/", nest_in_async_view),
     path("shop/admin/", admin.urls),
