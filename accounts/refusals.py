@@ -32,3 +32,13 @@ for _reason in REASONS:  # there from the start, so that a first refusal is seen
 
 def count(reason: Reason) -> None:
     _COUNTER.labels(reason).inc()
+
+
+def counts() -> dict[str, int]:
+    """By reason, of this process."""
+    samples = (sample for family in _COUNTER.collect() for sample in family.samples)
+    return {
+        sample.labels["reason"]: int(sample.value)
+        for sample in samples
+        if sample.name.endswith("_total")
+    }

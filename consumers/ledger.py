@@ -71,6 +71,21 @@ class Figures:
     buckets: tuple[int, ...] = (0,) * (len(BUCKETS) + 1)
     seconds: float = 0.0
 
+    def __add__(self, other: Figures) -> Figures:
+        """Both processes as one."""
+        return Figures(
+            connections=Counter(self.connections) + Counter(other.connections),
+            owed=self.owed + other.owed,
+            delivered=self.delivered + other.delivered,
+            dropped=Counter(self.dropped) + Counter(other.dropped),
+            pending=self.pending + other.pending,
+            slow_now=self.slow_now + other.slow_now,
+            gaps=self.gaps + other.gaps,
+            resets=Counter(self.resets) + Counter(other.resets),
+            buckets=tuple(map(sum, zip(self.buckets, other.buckets, strict=True))),
+            seconds=self.seconds + other.seconds,
+        )
+
     @property
     def balance(self) -> int:
         """0, or the account does not add up."""

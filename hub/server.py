@@ -52,7 +52,7 @@ from consumers import database, switchboard
 from consumers.outbox import EXTENSION, WRITER, Flow
 from consumers.protocol import MAX_FRAME, Close
 from events import epoch
-from hub import bodies, fast_writer, refusal
+from hub import bodies, fast_writer, figures, refusal
 # isort: on
 
 logger = logging.getLogger(__name__)
@@ -427,6 +427,7 @@ def serve(endpoint: str, *, behind_proxy: bool) -> int:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
+        figures.keep_telling()
 
     server = Server(
         application=application,

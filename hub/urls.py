@@ -9,6 +9,8 @@ from django.templatetags.static import static
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
+from hub import status_page
+
 
 def _favicon(request: HttpRequest) -> HttpResponse:
     return redirect(static("hub/favicon.svg"))
@@ -18,6 +20,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("hub.api")),
     # The admin's own would let guesses of the old password pass unslowed.
     path("admin/password_change/", RedirectView.as_view(pattern_name="password_change")),
+    path("admin/hub/", admin.site.admin_view(status_page.show), name="status"),
     path("admin/", admin.site.urls),
     path("accounts/", include("web.account_urls")),
     path("favicon.ico", _favicon),  # asked for where a page names none, as the admin's do

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -145,6 +145,15 @@ def send_left_behind() -> int:
     return sent
 
 
+def lengths(names: Iterable[str]) -> dict[str, int]:
+    """How many messages the broker holds in each; nothing while it is away."""
+    try:
+        with _broker() as broker:
+            return {name: _length(broker, name) for name in names}
+    except _AWAY:
+        return {}
+
+
 def default_queue() -> str:
     return str(current_app.conf.task_default_queue)
 
@@ -163,15 +172,8 @@ def _missing() -> dict[str, int]:
     waiting = dict(sent.values_list("queue").annotate(Count("pk")))
     if not waiting:
         return {}
-    try:
-        with _broker() as broker:
-            return {
-                name: count - held
-                for name, count in waiting.items()
-                if (held := _length(broker, name)) < count
-            }
-    except _AWAY:
-        return {}
+    held = lengths(waiting)
+    return {name: waiting[name] - n for name, n in held.items() if n < waiting[name]}
 
 
 def _broker() -> Any:
