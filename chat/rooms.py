@@ -73,7 +73,7 @@ def ended(pairs: Collection[Pair]) -> set[Pair]:
 
 def narrows(event: LoggedEvent) -> bool:
     """A change that closes the room may say more of it than outsiders knew until then."""
-    return event.type == "room.updated" and event.data["kind"] != Kind.OPEN
+    return event.type == "room.updated" and event.data.get("kind") != Kind.OPEN
 
 
 def _of_readers(pairs: Collection[Pair], rooms: QuerySet[Room]) -> set[Pair]:

@@ -62,7 +62,10 @@ async def _subscribe(subscription: Subscription, command: Command) -> Answer:
         at = _position(topic, subscription.epoch, command.fields.get("cursor"))
     except BadCursor as error:
         return [protocol.refusal(command.ref, "bad_cursor", str(error))]
-    offset, reset = await subscription.add(topic, at)
+    try:
+        offset, reset = await subscription.add(topic, at)
+    except PermissionError:
+        return _forbidden(command)
     if subscription.places is not None:
         if command.fields.get("present", True):
             subscription.places.enter_rooms([topic])

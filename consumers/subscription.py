@@ -88,6 +88,9 @@ class Subscription:
         """The offset up to which its person was asked for, where some event narrowed who may read."""
         self._catching_up: asyncio.Task[None] | None = None
         self._closed = False
+        self._is_gone = False
+        self._lost: set[str] = set()
+        """What its person may read no more, of what it is on its way into."""
 
     @property
     def transport(self) -> str:
@@ -101,6 +104,11 @@ class Subscription:
     @property
     def topics(self) -> list[str]:
         return list(self.positions)
+
+    @property
+    def asked_for(self) -> set[str]:
+        """What it reads, and what it is on its way into."""
+        return self._joined.union(self.positions)
 
     def cursor(self, positions: Mapping[str, int] | None = None) -> str:
         """Where the client is; `positions` for a transport that has not yet sent all it took."""
@@ -136,11 +144,15 @@ class Subscription:
         self._board.heard(found)
         if at is not None and at.epoch == self.epoch:
             self._foreign = {t: o for t, o in at.positions.items() if t not in wanted}
-        return [
+        resets = [
             reset
             for name in wanted
             if (reset := self._place(name, found[1][name], _said(at, name)))
         ]
+        for name in self._lost.intersection(wanted):
+            self._lost.discard(name)
+            self.revoke(name)
+        return [reset for reset in resets if reset.topic in self.positions]
 
     def say(self, items: Iterable[Item]) -> None:
         """Tell what is not part of any reading: resets, and the last words of topics that have ended."""
@@ -173,7 +185,8 @@ class Subscription:
     async def add(self, name: str, at: Cursor | None) -> tuple[int, Reset | None]:
         """Subscribe to one more topic, from a position or from now. Returns where it goes on, and the reset if any.
 
-        A topic that is subscribed already goes on where it is, unless a position is given.
+        A topic that is subscribed already goes on where it is, unless a position is given. Raises PermissionError when
+        its person loses it meanwhile.
         """
         said = _said(at, name)
         if name in self.positions and (said is None or said[1] is None):
@@ -184,6 +197,10 @@ class Subscription:
         if at is None and name in self._foreign:
             said = (self.epoch, self._foreign.pop(name))
         reset = self._place(name, found[1][name], said)
+        if name in self._lost:
+            self._lost.discard(name)
+            self.remove(name, at_once=True, reason="revoked")
+            raise PermissionError(name)
         return self.positions[name], reset
 
     def remove(self, name: str, *, at_once: bool = False, reason: Reason = "left") -> None:
@@ -202,21 +219,26 @@ class Subscription:
         name = event.topic
         said = farewell.words(event, self.positions[name])
         if said:
-            self._board.ledger.drop("ended", event.offset - 1 - self.positions[name])
+            self._drop("ended", event.offset - 1 - self.positions[name])
             self.positions[name] = event.offset
         self.remove(name, at_once=True, reason="ended")
         if not all(self._sink.push(item) for item in said):
-            self._board.ledger.drop("ended", 1)
+            self._drop("ended", 1)
             self._sink.end(Close.RESTARTING)  # no room: it is told when it comes back
         elif name == self.own:
             self._sink.end(Close.ROOM_DELETED)
         else:
             self._sink.push(Revoked(name))
 
+    def lose(self, name: str) -> None:
+        """Its person may not read this any more; where it is still on its way in, that is said once it is there."""
+        if name in self._joined and name not in self.positions:
+            self._lost.add(name)
+
     def revoke(self, name: str) -> None:
         """The person may not read this topic any more: nothing of it follows."""
         self.remove(name, at_once=True, reason="revoked")
-        self._board.ledger.drop("revoked", self._sink.drop(name))
+        self._drop("revoked", self._sink.drop(name))
         if self.implied is not None:
             self.implied -= {name}  # who gets it back later is told to come again
         if name == self.own:
@@ -227,13 +249,13 @@ class Subscription:
     def end(self, code: Close) -> None:
         if code in {Close.NOT_SIGNED_IN, Close.FORBIDDEN}:
             self.stop_reading("revoked")
-            self._board.ledger.drop("revoked", self._sink.drop())
+            self._drop("revoked", self._sink.drop())
         self._sink.end(code)
 
     def depart(self) -> None:
         """Go at once: what waits is read from the log by whoever comes back."""
         self.close()
-        self._board.ledger.drop("closed", self._sink.drop())
+        self._drop("closed", self._sink.drop())
         self._sink.end(Close.RESTARTING)
 
     def close(self) -> None:
@@ -280,7 +302,7 @@ class Subscription:
         self.epoch = epoch
         self._foreign.clear()
         self._asked.clear()
-        self._board.ledger.drop("reset", self._sink.drop())
+        self._drop("reset", self._sink.drop())
         for name in self.topics:
             head = heads[name].head
             self._read_from(name, head)
@@ -295,6 +317,12 @@ class Subscription:
         """The sink has room again."""
         self._hurry()
 
+    def let_go(self) -> None:
+        """The connection is over, and what it still holds is nobody's."""
+        self.close()
+        self._drop("closed", self.pending()[0])
+        self._is_gone = True
+
     # --- what is owed -----------------------------------------------------------------------------------------
 
     def stop_reading(self, reason: Reason) -> None:
@@ -306,6 +334,11 @@ class Subscription:
         """What follows the positions is owed."""
         for name, position in self.positions.items():
             self._read_from(name, position)
+
+    def _drop(self, reason: Reason, events: int) -> None:
+        """So many are owed no more. To a single look they never were, and of who is gone they are counted already."""
+        if self._is_live and not self._is_gone:
+            self._board.ledger.drop(reason, events)
 
     def _read_from(self, name: str, position: int) -> None:
         self._stop_reading(name, "left")
@@ -397,7 +430,7 @@ class Subscription:
                     _RETRY
                 )  # the log went back in time; the pulse says what follows
                 return True
-            self._board.ledger.drop("reset", head - position)
+            self._drop("reset", head - position)
             self.positions[name] = head
             self._sink.push(self._reset(name, head, "expired"))
             return True
@@ -423,7 +456,9 @@ class Subscription:
         asked = max(self._asked.get(name, 0), self.positions.get(name, 0))
         events = [event for run in found for event in run.events if event.offset > asked]
         if any(map(narrows, events)):
-            await self._board.recheck_readers([(self, name)])
+            pair = (self.credential.user_id, name)
+            if pair not in await together(audience.allowed, [pair]):
+                await self._board.take_away([(self, name)])
             if name in self.positions:
                 self._asked[name] = events[-1].offset
 

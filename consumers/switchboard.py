@@ -261,8 +261,8 @@ class Line:
             try:
                 await self._board.recheck_readers([(reader, self.name) for reader in readers])
                 asked |= readers
-            except Exception:
-                logger.exception("Rights could not be asked; trying again")
+            except Exception as error:  # noqa: BLE001 - whatever it is, nobody is handed the event
+                logger.warning("Rights could not be asked (%s); trying again", type(error).__name__)
                 await asyncio.sleep(AGAIN)
         self._asked = item
         self._asking = None
@@ -464,8 +464,7 @@ class Switchboard:
         self._per_person[user_id] -= 1
         if not self._per_person[user_id]:
             del self._per_person[user_id]
-        gone.close()
-        self.ledger.drop("closed", gone.pending()[0])
+        gone.let_go()
 
     async def join(self, subscription: Subscription, names: Iterable[str]) -> None:
         """Become a reader of these topics and wait, not for ever, until their groups are joined."""
@@ -786,7 +785,7 @@ class Switchboard:
         pairs = {
             (subscription.credential.user_id, name)
             for subscription in concerned
-            for name in subscription.topics
+            for name in subscription.asked_for
         }
         valid, allowed = await aside(
             _ask, {subscription.credential for subscription in concerned}, pairs
@@ -801,20 +800,22 @@ class Switchboard:
                 subscription.close()
                 continue
             asked = [
-                (subscription, name) for name in subscription.topics if (who.user_id, name) in pairs
+                (subscription, name)
+                for name in subscription.asked_for
+                if (who.user_id, name) in pairs
             ]
             lost += [one for one in asked if _pair(one) not in allowed]
             if turn % TURN == 0:
                 await asyncio.sleep(0)
-        await self._take_away(lost)
+        await self.take_away(lost)
 
     async def recheck_readers(self, reading: list[Reading]) -> None:
         """Take the topics away from those of these clients whose people may not read them any more."""
         if reading:
             allowed = await aside(audience.allowed, _pairs(reading))
-            await self._take_away([one for one in reading if _pair(one) not in allowed])
+            await self.take_away([one for one in reading if _pair(one) not in allowed])
 
-    async def _take_away(self, lost: list[Reading]) -> None:
+    async def take_away(self, lost: list[Reading]) -> None:
         """A topic that has ended is not just lost: whoever could read it hears its last event."""
         if not lost:
             return
@@ -822,7 +823,8 @@ class Switchboard:
         for turn, (subscription, name) in enumerate(lost, 1):
             event = last.get(_pair((subscription, name)))
             if name not in subscription.positions:
-                continue  # gone meanwhile
+                subscription.lose(name)
+                continue
             who = subscription.credential.user_id
             logger.info("user %s lost %s", who, name, extra=subscription.about)
             if event is None:

@@ -17,6 +17,7 @@ from accounts import audience
 from accounts.authenticate import Credential
 from consumers import subscription as subscriptions
 from consumers import switchboard
+from consumers.batch import Batch
 from consumers.cursor import Cursor
 from consumers.protocol import Close, Item, Reset, Revoked, Run, Whisper
 from consumers.subscription import Subscription
@@ -483,8 +484,14 @@ class Rights:
 
 
 @pytest_asyncio.fixture
-async def rights(monkeypatch: pytest.MonkeyPatch) -> Rights:
+async def rights(log: Log, monkeypatch: pytest.MonkeyPatch) -> Rights:
     found = Rights()
+    look = vars(subscriptions)["together"]
+
+    async def together(work: Any, keys: Any) -> Any:
+        return await (found.ask if work is audience.allowed else look)(work, keys)
+
+    monkeypatch.setattr(subscriptions, "together", together)
     monkeypatch.setattr(switchboard, "aside", found.ask)
     monkeypatch.setattr(switchboard, "AGAIN", 0.01)
     monkeypatch.setitem(audience._narrowing, "user", lambda event: event.offset == 3)
@@ -549,6 +556,102 @@ async def test_while_rights_cannot_be_asked_such_an_event_waits(rights, board, l
     await settled(client, [1, 2, 3, 4])
     assert rights.failures == 0
     assert outsider.items == [*log.events[:2], Revoked(TOPIC)]
+
+
+async def test_who_loses_a_topic_on_the_way_into_it_is_not_let_in(rights, board, log, monkeypatch):
+    rights.told.set()
+    _, client = await connected(board)
+    await settled(client, [])
+    look, goes_on = vars(subscriptions)["together"], asyncio.Event()
+
+    async def slow(work: Any, keys: Any) -> Any:
+        await goes_on.wait()
+        return await look(work, keys)
+
+    monkeypatch.setattr(subscriptions, "together", slow)
+    outsider = Client()
+    subscription = Subscription(board, BOB, outsider)
+    await board.register(subscription)
+    coming = asyncio.create_task(subscription.open([TOPIC], None))
+    await asyncio.sleep(0.02)
+    for _ in range(3):
+        tell(board, log.add())
+    await settled(client, [1, 2, 3])
+    goes_on.set()
+    assert await coming == []
+    subscription.start()
+    tell(board, log.add())
+    await settled(client, [1, 2, 3, 4])
+    assert outsider.items == [Revoked(TOPIC)]
+    assert subscription.topics == []
+
+
+async def test_who_loses_a_topic_while_subscribing_is_told_so(rights, board, log):
+    subscription = Subscription(board, BOB, Client())
+    await board.register(subscription)
+    await subscription.open([], None)
+    adding = asyncio.create_task(subscription.add(TOPIC, None))
+    while TOPIC not in subscription.asked_for:
+        await asyncio.sleep(0)
+    await board.take_away([(subscription, TOPIC)])
+    with pytest.raises(PermissionError):
+        await adding
+    assert subscription.topics == []
+
+
+async def test_a_single_look_that_loses_its_topic_was_owed_nothing(rights, board, log):
+    rights.told.set()
+    for _ in range(250):
+        log.add()
+    audience._narrowing["user"] = lambda event: event.offset == 230
+    batch = Batch()
+    looking = Subscription(board, BOB, batch)
+    looking.say(await looking.open([TOPIC], Cursor("e1", {TOPIC: 0}), live=False))
+    await looking.read_backlog()
+    answer = json.loads(batch.encode(looking))
+    looking.delivered(batch.written())
+    assert (answer["events"], answer["revoked"]) == ([], [TOPIC])
+    assert board.figures().balance == 0
+
+
+class Unread(Client):
+    """Nobody takes what it holds."""
+
+    def drop(self, topic: str | None = None) -> int:
+        found, self.items = self.offsets, []
+        return len(found)
+
+
+@pytest.mark.parametrize("why", ["right", "session"])
+async def test_who_is_gone_when_the_answer_comes_is_counted_once(board, log, monkeypatch, why):
+    answers = asyncio.Event()
+
+    async def ask(work: Any, *_: Any) -> Any:
+        await answers.wait()
+        if work is switchboard._ask:
+            return set(), set()
+        return set() if work is audience.allowed else {}
+
+    monkeypatch.setattr(switchboard, "aside", ask)
+    subscription = Subscription(board, ALICE, Unread())
+    name = await board.register(subscription)
+    await subscription.open([TOPIC], None)
+    subscription.start()
+    await asyncio.sleep(0.05)
+    for _ in range(3):
+        tell(board, log.add())
+    while board.figures().pending != 3:
+        await asyncio.sleep(0.01)
+    asked = [(subscription, TOPIC)]
+    asking = asyncio.create_task(
+        board.recheck_readers(asked) if why == "right" else board._recheck([subscription])
+    )
+    await asyncio.sleep(0.01)
+    board.unregister(name)
+    assert board.figures().balance == 0
+    answers.set()
+    await asking
+    assert board.figures().balance == 0
 
 
 async def test_a_new_epoch_ends_the_wait(rights, board, log):
