@@ -105,7 +105,7 @@ class Door:
 
     async def live(self) -> None:
         try:
-            visitor = await self.client.world.call(door.identify, self.client.header, None)
+            visitor = await door.identify(self.client.header, None)
             assert visitor is not None
             self.socket.scope["user"] = visitor.user
             try:
@@ -552,8 +552,9 @@ def present(monkeypatch: pytest.MonkeyPatch) -> Iterator[Present]:
         patch.setattr(layer, "current", lambda: found.world.layer if found.world else None)
         patch.setattr(outbox, "MOST_BYTES", outbox.MOST_BYTES)
         for module, names in (
-            (subscription, ("in_database", "soon")),
+            (subscription, ("in_database", "together")),
             (switchboard, ("in_database", "aside")),
+            (door, ("soon", "together")),
             (websocket, ("soon",)),
         ):
             for name in names:
