@@ -16,7 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import redis
@@ -54,7 +54,8 @@ class Node:
         return sum(self.readers.connections.values())
 
     def as_json(self) -> str:
-        return json.dumps(asdict(self))
+        # `asdict` would make nonsense of the counters in it before Python 3.12.
+        return json.dumps({**vars(self), "readers": vars(self.readers)})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Node:

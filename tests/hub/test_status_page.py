@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import get_args
 
 import pytest
@@ -22,10 +23,10 @@ pytestmark = pytest.mark.django_db
 
 def node(name: str, **more: int) -> Node:
     readers = Figures(
-        connections={"websocket": 2},
+        connections=Counter(websocket=2),
         owed=10,
         delivered=7,
-        dropped={"closed": 2},
+        dropped=Counter(closed=2),
         pending=1,
         resets={"expired": 1},
         buckets=(3, *[0] * (len(BUCKETS) - 1), 1),
