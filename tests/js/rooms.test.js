@@ -166,3 +166,47 @@ test("whatever happens in whatever order, the count is what a recount would say"
     }
   }
 });
+
+test("a room that is heard once another is left is counted anew", async () => {
+  const rooms = Array.from({ length: 61 }, (_, n) => ({
+    ...{ id: n + 1, kind: "closed", title: `room ${n + 1}`, topic_line: "", archived: false },
+    ...{ involvement: "mentions", read_up_to: 0, last_message: 0, unread: 0, mentions: 0 },
+    active_at: `2026-01-01T00:00:${String(99 - n).padStart(2, "0")}Z`,
+  }));
+  const asked = [];
+  const body = { dataset: { user: String(ME), now: "2026-01-01T01:00:00Z", topics: "" } };
+  Object.assign(globalThis, {
+    document: {
+      ...{ body, hidden: false, title: "", addEventListener() {} },
+      querySelector: (what) => (what === "#my-rooms" ? { textContent: JSON.stringify(rooms) } : null),
+    },
+    localStorage: { getItem: () => null, setItem() {}, removeItem() {} },
+    location: { origin: "http://hub.test", pathname: "/", search: "", hash: "" },
+    setInterval: () => 0,
+    fetch: (address) => {
+      asked.push(String(address));
+      return new Promise(() => {});
+    },
+  });
+  const { hub } = await import("../../web/static/hub/client.js");
+  const heard = {};
+  const subscribed = [];
+  hub.subscribe = (topic) => subscribed.push(topic);
+  hub.unsubscribe = () => {};
+  hub.on = (name, listener) => {
+    heard[name] = listener;
+    return () => {};
+  };
+  await import("../../web/static/hub/rooms.js");
+  assert.equal(subscribed.length, 60);
+  heard.event({
+    ...{ topic: `user.${ME}`, type: "room.removed", data: { id: 1 } },
+    at: "2026-01-01T01:00:10Z",
+  });
+  assert.equal(subscribed.at(-1), "room.61");
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  assert.ok(
+    asked.some((address) => address.endsWith("/rooms/61")),
+    asked.join(", "),
+  );
+});

@@ -175,7 +175,11 @@ export class RoomActs {
       await this.#page.edit(item, body);
       if (this.#editing === edit) this.#leave();
     } catch (error) {
-      if (this.#editing !== edit) return;
+      if (this.#editing !== edit) {
+        this.#page.kept(body);
+        sayError(error.message);
+        return;
+      }
       field.readOnly = false;
       if (!row.isConnected) {
         this.#giveUp();

@@ -159,7 +159,7 @@ function inRoom(room, type, data, at) {
 
 function drop(id) {
   rooms.delete(id);
-  subscribe();
+  for (const topic of subscribe()) want(idOf(topic)); // what it said unheard is not counted yet
 }
 
 function tellMessage({ room, message }) {
@@ -181,6 +181,7 @@ function changed() {
 
 // Whose news are heard.
 
+/** @returns {string[]} the topics that are heard from now on */
 function subscribe(cursor = null) {
   const heard = myRooms()
     .slice(0, MOST_HEARD)
@@ -190,11 +191,12 @@ function subscribe(cursor = null) {
     subscribed.delete(topic);
     hub.unsubscribe(topic, { present: false });
   }
-  for (const topic of heard) {
-    if (subscribed.has(topic)) continue;
+  const added = heard.filter((topic) => !subscribed.has(topic));
+  for (const topic of added) {
     subscribed.add(topic);
     hub.subscribe(topic, cursor, { present: false });
   }
+  return added;
 }
 
 // What only the hub can tell.

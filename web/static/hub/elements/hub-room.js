@@ -341,6 +341,7 @@ class HubRoom extends HTMLElement {
   /** @returns whether it is shown */
   async #toNewest() {
     if (!this.#book.isAtEnd && !(await this.#history.newest())) return false;
+    this.#isNewestOwed = false;
     this.#list.toEnd();
     this.#moved();
     const address = `/rooms/${this.#room.id}/`;
@@ -380,8 +381,9 @@ class HubRoom extends HTMLElement {
   }
 
   /** To what was just said here; where the end of the room can't be fetched now, once it is stored. */
-  async #toSaid() {
-    this.#isNewestOwed = !(await this.#toNewest());
+  #toSaid() {
+    this.#isNewestOwed = true;
+    this.#toNewest();
   }
 
   #typed() {

@@ -12,6 +12,7 @@ const AGAIN = 5000; // ms before another try
 class HubRoomsSettings extends HTMLElement {
   #offs = [];
   #touched = new Set(); // parts in which something was typed or chosen
+  #turn = 0; // of the newest fetch
   #timer;
 
   connectedCallback() {
@@ -57,15 +58,19 @@ class HubRoomsSettings extends HTMLElement {
   }
 
   async #fetch() {
+    const turn = ++this.#turn;
     let answer;
+    let text;
     try {
       answer = await fetch(this.#address + location.search, { cache: "no-store" });
+      text = await answer.text();
     } catch {
       this.#fetchSoon(AGAIN);
       return;
     }
+    if (turn !== this.#turn) return; // a later one knows more
     if (answer.status === 404) this.#leave();
-    else if (answer.ok && !answer.redirected) this.#show(await answer.text());
+    else if (answer.ok && !answer.redirected) this.#show(text);
     else if (answer.status >= 500) this.#fetchSoon(AGAIN);
   }
 
