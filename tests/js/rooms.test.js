@@ -178,7 +178,8 @@ test("a room that is heard once another is left is counted anew", async () => {
   Object.assign(globalThis, {
     document: {
       ...{ body, hidden: false, title: "", addEventListener() {} },
-      querySelector: (what) => (what === "#my-rooms" ? { textContent: JSON.stringify(rooms) } : null),
+      querySelector: (what) =>
+        what === "#my-rooms" ? { textContent: JSON.stringify(rooms) } : null,
     },
     localStorage: { getItem: () => null, setItem() {}, removeItem() {} },
     location: { origin: "http://hub.test", pathname: "/", search: "", hash: "" },

@@ -246,16 +246,12 @@ async function ask() {
 }
 
 async function fetchAll() {
-  const found = [];
-  let first;
-  let next = "";
-  do {
-    const page = await get(`/rooms?joined=true&limit=${PAGE}&before=${next}`);
-    first ??= page.cursor; // the earliest
-    found.push(...page.items);
-    next = page.next;
-  } while (next);
-  return { items: found, cursor: first };
+  const from = (before) => get(`/rooms?joined=true&limit=${PAGE}&before=${before}`);
+  const pages = [await from("")];
+  while (pages.at(-1).next) pages.push(await from(pages.at(-1).next));
+  if (pages.length > 1) pages.push(await from("")); // whatever became active meanwhile stands there now
+  const items = new Map(pages.flatMap((page) => page.items).map((item) => [item.id, item]));
+  return { items: [...items.values()], cursor: pages[0].cursor };
 }
 
 async function fetchOne(id) {
