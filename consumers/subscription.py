@@ -150,7 +150,6 @@ class Subscription:
             if (reset := self._place(name, found[1][name], _said(at, name)))
         ]
         for name in self._lost.intersection(wanted):
-            self._lost.discard(name)
             self.revoke(name)
         return [reset for reset in resets if reset.topic in self.positions]
 
@@ -198,7 +197,6 @@ class Subscription:
             said = (self.epoch, self._foreign.pop(name))
         reset = self._place(name, found[1][name], said)
         if name in self._lost:
-            self._lost.discard(name)
             self.remove(name, at_once=True, reason="revoked")
             raise PermissionError(name)
         return self.positions[name], reset
@@ -359,6 +357,7 @@ class Subscription:
         return Reset(name, head, why)
 
     async def _join(self, names: list[str]) -> None:
+        self._lost.difference_update(names)  # its person was asked for just now
         self._joined.update(names)  # before, so that whatever fails from here on is left again
         await self._board.join(self, names)
 
