@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import APIResponse, Locator, Page, Route, expect
 
 from accounts import profiles
 from events import log as events_log
@@ -290,6 +290,27 @@ def test_of_nothing_no_share_is_done(page_for: PageFor, aside: Aside):
     expect(page.locator("[data-slot=note]")).to_have_text("still looking")
     expect(page.locator("[data-slot=figures]")).to_have_text("")
     expect(page).to_have_title(re.compile("^Nothing to do"))
+
+
+def test_a_late_answer_takes_nothing_back_that_was_whispered(page_for: PageFor, aside: Aside):
+    page = page_for("alice")
+    job = aside(by_hand, page.context.user, "Nothing to do")  # type: ignore[attr-defined]
+    aside(move, job, 0, 0, "looking")
+    held: list[tuple[Route, APIResponse]] = []
+    page.route(f"**/api/v1/jobs/{job}", lambda route: held.append((route, route.fetch())))
+    note = page.locator("[data-slot=note]")
+    with page.expect_request(f"**/api/v1/jobs/{job}"):
+        page.goto(f"/jobs/{job}/")
+    wait_until_live(page)
+    while not held:
+        page.wait_for_timeout(10)
+    aside(move, job, 0, 0, "still looking")
+    expect(note).to_have_text("still looking")
+    with page.expect_response(f"**/api/v1/jobs/{job}"):
+        for route, answer in held:
+            route.fulfill(response=answer)
+    page.evaluate("() => new Promise((shown) => setTimeout(shown))")
+    expect(note).to_have_text("still looking")
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])

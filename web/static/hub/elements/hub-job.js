@@ -38,6 +38,7 @@ class HubJob extends HTMLElement {
   #timer;
   #heardAt = performance.now();
   #asked = 0;
+  #moves = 0; // whispers of how far it is
   #fetching = false;
 
   connectedCallback() {
@@ -127,6 +128,7 @@ class HubJob extends HTMLElement {
     }
     const job = this.#job;
     if (done < job.done) return;
+    this.#moves += 1;
     this.#pace.see(done, hubNow() / 1000);
     this.#job = { ...job, done, total, note };
     this.#showWay();
@@ -151,10 +153,11 @@ class HubJob extends HTMLElement {
     let pause = PAUSE;
     for (let shown = -1; shown !== this.#asked && this.isConnected; ) {
       const asked = this.#asked;
+      const moves = this.#moves;
       hub.hold(this.#topic);
       try {
         const { cursor, attempts, ...job } = await get(`/jobs/${this.dataset.id}`);
-        this.#reset(job, attempts);
+        this.#reset(job, attempts, moves !== this.#moves);
         shown = asked;
         hub.release(this.#topic, cursor);
       } catch (error) {
@@ -170,10 +173,11 @@ class HubJob extends HTMLElement {
     this.#fetching = false;
   }
 
-  #reset(job, attempts) {
+  #reset(job, attempts, moved) {
     const isSame = job.attempt === this.#job.attempt && job.state === this.#job.state;
+    const isBehind = job.done < this.#job.done || (moved && job.done === this.#job.done);
     if (!isSame) this.#pace = new Pace();
-    else if (job.done < this.#job.done) job = { ...job, ...this.#whispered() }; // rows lag behind
+    else if (isBehind) job = { ...job, ...this.#whispered() }; // rows lag behind
     this.#job = job;
     this.#attempts = attempts;
     this.#show();
