@@ -1,5 +1,6 @@
 """`make bench`, or `make bench ONLY="W1 rooms"`: prints tables and writes `benchmarks/results/latest.json`,
-`{workload: {system: figures}}`, with what is to be known of the machine in `machine.json` beside it.
+`{workload: {system: figures}}`, with what is to be known of the machine in `machine.json` beside it. What a run leaves
+out stays there as the last one left it.
 
     W1     1,000 people read one topic, `publish_many` as fast as it goes
     W2     1,000 people read one topic, 20 single events a second: nothing to join
@@ -23,20 +24,41 @@ import json
 import os
 import sys
 import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from benchmarks import broadcast, connecting, disk, open_room
 
 RESULTS: Final = Path(__file__).parent / "results" / "latest.json"
-BROADCAST: Final = ("W1", "W2")
-CONNECTING: Final = ("W6", "W7")
-WORKLOADS: Final = (*BROADCAST, *CONNECTING, "rooms")
+
+Found = dict[str, dict[str, dict[str, float]]]
+"""`{workload: {system: figures}}`"""
+
+
+class Workloads(Protocol):
+    """A module of workloads."""
+
+    @property
+    def SYSTEMS(self) -> Sequence[str]: ...
+
+    def run(self, workloads: Collection[str], systems: Collection[str]) -> Found: ...
+    def show(self, found: Found) -> None: ...
+
+
+MODULES: Final[dict[str, Workloads]] = {
+    "W1": broadcast,
+    "W2": broadcast,
+    "W6": connecting,
+    "W7": connecting,
+}
+ROOMS: Final = "rooms"
 
 
 def main() -> int:
-    wanted = _chosen("ONLY", WORKLOADS)
-    systems = _chosen("SYSTEMS", broadcast.NAMES)
+    wanted = _chosen("ONLY", [*MODULES, ROOMS])
+    known = dict.fromkeys(system for module in MODULES.values() for system in module.SYSTEMS)
+    systems = _chosen("SYSTEMS", list(known))
     load = os.getloadavg()[0]
     machine: dict[str, Any] = {
         "cores": os.cpu_count(),
@@ -46,26 +68,31 @@ def main() -> int:
     print(
         f"{machine['cores']} cores, load {load:.1f} before, {machine['commits_per_s']:,.0f} disk commits/s"
     )
-    found: dict[str, Any] = {}
-    if on_all := [name for name in BROADCAST if name in wanted]:
-        found |= broadcast.run(on_all, systems)
-        broadcast.show(found)
-    if on_ours := [name for name in CONNECTING if name in wanted]:
-        came = connecting.run(on_ours, systems)
-        connecting.show(came)
-        found |= came
-    RESULTS.parent.mkdir(exist_ok=True)
-    machine["at"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    for name, said in ((RESULTS, found), (RESULTS.with_name("machine.json"), machine)):
-        name.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
-    ours = [row for rows in found.values() for name, row in rows.items() if name.startswith("hub")]
-    wrong = any(row.get("lost") or row.get("doubled") for row in ours)
-    slow = open_room.main() if "rooms" in wanted else 0
+    wrong = False
+    for module in dict.fromkeys(MODULES[name] for name in wanted if name in MODULES):
+        found = module.run([name for name in wanted if MODULES.get(name) is module], systems)
+        module.show(found)
+        _keep(found, machine)
+        ours = [
+            row for rows in found.values() for name, row in rows.items() if name.startswith("hub")
+        ]
+        wrong = wrong or any(row.get("lost") or row.get("doubled") for row in ours)
+    slow = open_room.main() if ROOMS in wanted else 0
     return int(wrong or bool(slow))
 
 
-def _chosen(variable: str, known: list[str] | tuple[str, ...]) -> list[str]:
-    wanted = os.environ.get(variable, "").split() or list(known)
+def _keep(found: Found, machine: dict[str, Any]) -> None:
+    RESULTS.parent.mkdir(exist_ok=True)
+    kept: Found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    for name, rows in found.items():
+        kept[name] = kept.get(name, {}) | rows
+    machine["at"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    for path, said in ((RESULTS, kept), (RESULTS.with_name("machine.json"), machine)):
+        path.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+
+
+def _chosen(variable: str, known: list[str]) -> list[str]:
+    wanted = os.environ.get(variable, "").split() or known
     if unknown := set(wanted) - set(known):
         sys.exit(f"{variable}: no such {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     return wanted

@@ -58,7 +58,7 @@ OURS: Final = (
     Ours("hub_plain", {"HUB_FAST_WRITER": "0"}),
     Ours("hub_postgres", {}),
 )
-NAMES: Final = [one.name for one in (*OURS, *peer.PEERS)]
+SYSTEMS: Final = [one.name for one in (*OURS, *peer.PEERS)]
 
 
 def run(workloads: Collection[str], systems: Collection[str]) -> dict[str, dict[str, Figures]]:
@@ -176,9 +176,11 @@ def measured(up: Up, *, n: int, size: int, rate: float, first: int, joined: bool
     }
 
 
-def show(found: Mapping[str, Mapping[str, Figures]]) -> None:
+def show(found: Mapping[str, dict[str, Figures]]) -> None:
     """Ratios are to the first row: above 1 the others are slower, or cost more."""
     for name, rows in found.items():
+        if not rows:
+            continue
         ours = next(iter(rows.values()))
         print(
             f"{name:<4} {'':<22} {'deliveries/s':>13} {'hub is':>7} {'cpu us':>8} {'x hub':>7} {'p50 ms':>8}"
