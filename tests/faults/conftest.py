@@ -67,7 +67,8 @@ def recorder(tmp_path: Path) -> Iterator[Recorder]:
 def report(request: pytest.FixtureRequest) -> Iterator[Report]:
     """`report(n=500, worst="0.8 s")`: what an experiment measured, for `docs/faults.md`; the last call counts.
 
-    A control says `control="no_pulse", caught=…` instead of passing.
+    A control says `control="no_pulse", caught=…` instead of passing. What fails before it has measured anything leaves a
+    row as well.
     """
     measured: dict[str, Any] = {}
 
@@ -77,6 +78,9 @@ def report(request: pytest.FixtureRequest) -> Iterator[Report]:
 
     yield write
     target = os.environ.get("HUB_FAULTS_REPORT")
+    fault = getattr(request.node, "fault", None)
+    if fault and not measured:
+        measured["worst"] = f"nothing was measured: {fault}"
     if target and measured:
         line = {
             "experiment": request.node.get_closest_marker("experiment").args[0],
@@ -96,4 +100,6 @@ def pytest_runtest_makereport(
     made = yield
     if made.when == "call":
         item.passed = made.passed  # type: ignore[attr-defined]
+    if made.failed and call.excinfo is not None:
+        item.fault = call.excinfo.exconly().splitlines()[0][:200]  # type: ignore[attr-defined]
     return made
