@@ -6,6 +6,7 @@ out stays there as the last one left it.
     W2     1,000 people read one topic, 20 single events a second: nothing to join
     W6     1,000 people come in with a cursor, and again, level, after a restart
     W7     what one of 5,000 idle sockets holds
+    W10    W1 and W2 over 1, 2 and 4 server processes, with what Redis and PostgreSQL do for it
     rooms  how long a room of 100,000 messages takes to open
 
 W1 and W2 run the whole product, signed in and on SQLite with `synchronous=FULL`: `hub`; with every event a write of
@@ -28,7 +29,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from benchmarks import broadcast, connecting, disk, open_room
+from benchmarks import broadcast, connecting, disk, open_room, processes
 
 RESULTS: Final = Path(__file__).parent / "results" / "latest.json"
 
@@ -51,6 +52,7 @@ MODULES: Final[dict[str, Workloads]] = {
     "W2": broadcast,
     "W6": connecting,
     "W7": connecting,
+    "W10": processes,
 }
 ROOMS: Final = "rooms"
 

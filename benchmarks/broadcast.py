@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 from benchmarks import disk, hub, peer
 from benchmarks.client import LoadClient, load_client
+from benchmarks.hub import Hub
 from benchmarks.peer import Missing, Peer
 
 RUNS: Final = 3
@@ -126,13 +127,16 @@ def _hub_up(system: Ours, stack: contextlib.ExitStack) -> Up:
     client = stack.enter_context(
         load_client(ours.ports[0], ours.sockets(PEOPLE), ready='"op":"welcome"')
     )
+    return Up(client, ours.cpu, publisher(ours))
 
+
+def publisher(ours: Hub) -> Publish:
     def publish(*, n: int, size: int, rate: float, first: int, joined: bool) -> Any:
         if rate:
             return ours.work("singles", topics=[TOPIC], n=n, rate=rate, first=first)
         return ours.work("batches", topics=[TOPIC], n=n, size=size, first=first)
 
-    return Up(client, ours.cpu, publish)
+    return publish
 
 
 def settle(client: LoadClient) -> None:

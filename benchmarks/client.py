@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,9 +42,9 @@ class LoadClient:
 
 @contextlib.contextmanager
 def load_client(
-    port: int, connections: Iterable[tuple[str, ...]], *, ready: str = "-"
+    ports: int | Sequence[int], connections: Iterable[tuple[str, ...]], *, ready: str = "-"
 ) -> Iterator[LoadClient]:
-    """`connections`: ("ws", "sio" or "sse", path, header line…) each."""
+    """`connections`: ("ws", "sio" or "sse", path, header line…) each; they take turns at the ports."""
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         program = home / "load"
@@ -54,8 +54,9 @@ def load_client(
         subprocess.run([compiler, "-O2", "-o", str(program), str(SOURCE)], check=True)
         lines = home / "connections"
         lines.write_text("".join("\t".join(one) + "\n" for one in connections), encoding="utf-8")
+        numbers = [ports] if isinstance(ports, int) else ports
         process = subprocess.Popen(
-            [str(program), str(port), str(lines), ready],
+            [str(program), ",".join(map(str, numbers)), str(lines), ready],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

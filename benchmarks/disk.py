@@ -16,10 +16,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[str]:
-    """The address of a private PostgreSQL with `fsync=on`; nothing when there is none."""
+def postgres(preload: str = "") -> Iterator[str]:
+    """The address of a private PostgreSQL with `fsync=on` and this library; nothing when there is none."""
     os.environ.pop("TEST_DATABASE_URL", None)  # only a server of our own is filled
-    with _script("test").postgres(fsync=True) as url:
+    with _script("test").postgres(fsync=True, preload=preload) as url:
         yield url.replace("/hub?", "/postgres?")
 
 

@@ -158,3 +158,14 @@ def cpu_of(pid: int) -> float:
     """Seconds of processor time that a process has taken."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def cpu_of_family(pid: int) -> float:
+    """`cpu_of` with the processes it has started, also those that have ended."""
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    found = sum(map(int, stat[11:15])) / TICKS
+    for child in children:
+        with contextlib.suppress(OSError):  # ended since
+            found += cpu_of(int(child))
+    return found

@@ -1,11 +1,11 @@
 /* The load client: thousands of WebSockets or event streams on one thread, counting what arrives.
  *
- *   load PORT FILE READY
+ *   load PORTS FILE READY
  *
- * Each line of FILE is a connection: "ws", "sio" (Socket.IO over a WebSocket: joins and answers its pings) or "sse", its
- * path, and further header lines, separated by tabs. A connection counts as ready once READY has come in its stream
- * ("-": with the answer to its handshake). An event is whatever holds "n":<count> and "ts":<ns of CLOCK_MONOTONIC>, in
- * this order; n rises by one per connection.
+ * PORTS are separated by commas; the connections take turns. Each line of FILE is a connection: "ws", "sio" (Socket.IO
+ * over a WebSocket: joins and answers its pings) or "sse", its path, and further header lines, separated by tabs. A
+ * connection counts as ready once READY has come in its stream ("-": with the answer to its handshake). An event is
+ * whatever holds "n":<count> and "ts":<ns of CLOCK_MONOTONIC>, in this order; n rises by one per connection.
  *
  * Commands on stdin, an answer line of JSON for each: "connect IN_FLIGHT", "report" (what came since the last report,
  * and how much processor time this client took), "quit". Events are read all the time.
@@ -29,7 +29,7 @@
 enum { BUFFER = 256 * 1024, STEP_NS = 10000, STEPS = 3000000 }; /* latencies in steps of 10 us, up to 30 s */
 
 typedef struct {
-    int fd, is_ws, is_sio, is_open, is_ready, is_gone;
+    int fd, port, is_ws, is_sio, is_open, is_ready, is_gone;
     char *request;
     char *held; /* what is not a whole token or frame yet */
     size_t held_size, held_room;
@@ -38,7 +38,8 @@ typedef struct {
 
 static Connection *connections;
 static size_t count, begun, ready, gone;
-static int epoll, port;
+static int epoll, ports[64];
+static size_t port_count;
 static const char *ready_token;
 static uint32_t steps[STEPS];
 static uint64_t deliveries, missing, doubled, frames, bytes, first_ns, last_ns;
@@ -61,6 +62,10 @@ static void fail(const char *what) {
     exit(1);
 }
 
+static void read_ports(char *text) {
+    for (char *one; (one = strsep(&text, ",")) && port_count < sizeof ports / sizeof *ports;) ports[port_count++] = atoi(one);
+}
+
 static void read_file(const char *path) {
     FILE *file = fopen(path, "r");
     if (!file) fail(path);
@@ -75,12 +80,13 @@ static void read_file(const char *path) {
         Connection *one = &connections[count++];
         memset(one, 0, sizeof *one);
         one->fd = -1;
+        one->port = ports[(count - 1) % port_count];
         char *rest = line, *kind = strsep(&rest, "\t"), *target = strsep(&rest, "\t"), *header;
         one->is_sio = !strcmp(kind, "sio");
         one->is_ws = one->is_sio || !strcmp(kind, "ws");
         size_t size = strlen(target) + (rest ? strlen(rest) * 2 : 0) + 400;
         one->request = malloc(size);
-        int at = snprintf(one->request, size, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n", target, port);
+        int at = snprintf(one->request, size, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n", target, one->port);
         while ((header = strsep(&rest, "\t"))) at += snprintf(one->request + at, size - at, "%s\r\n", header);
         snprintf(one->request + at, size - at, "%s",
                  one->is_ws ? "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
@@ -92,7 +98,7 @@ static void read_file(const char *path) {
 }
 
 static void begin(Connection *one) {
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)one->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     one->fd = socket(AF_INET, SOCK_STREAM, 0);
     if (one->fd < 0) fail("socket");
     if (connect(one->fd, (struct sockaddr *)&to, sizeof to)) fail("connect");
@@ -277,10 +283,10 @@ static void connect_all(size_t in_flight) {
 
 int main(int argc, char **argv) {
     if (argc != 4) {
-        fputs("load PORT FILE READY\n", stderr);
+        fputs("load PORTS FILE READY\n", stderr);
         return 2;
     }
-    port = atoi(argv[1]);
+    read_ports(argv[1]);
     ready_token = argv[3];
     read_file(argv[2]);
     epoll = epoll_create1(0);
