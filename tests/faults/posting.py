@@ -23,7 +23,8 @@ from tests.live import newcomer
 PER_SECOND: Final = 20
 PATIENCE: Final = 30.0
 BETWEEN: Final = 0.5
-"""Seconds until a request that failed is sent again with its key."""
+LONGEST: Final = 8.0
+"""Seconds until a request that failed is sent again with its key, doubled from one try to the next."""
 
 
 @dataclass
@@ -92,6 +93,7 @@ async def posting(url: str, *, again: bool = False) -> AsyncIterator[Posts]:
     async def one(mark: str) -> None:
         posts.asked.add(mark)
         body = {"topic": EVERYBODY, "type": "test.fault", "data": {"mark": mark}, "key": mark}
+        pause = BETWEEN
         while True:
             began = time.monotonic()
             try:
@@ -104,7 +106,8 @@ async def posting(url: str, *, again: bool = False) -> AsyncIterator[Posts]:
                 return
             if not again:
                 return
-            await asyncio.sleep(BETWEEN)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST)
 
     async def keep() -> None:
         began = time.monotonic()
