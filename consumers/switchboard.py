@@ -99,6 +99,8 @@ class Line:
         self._pages: dict[int, asyncio.Task[list[Run]]] = {}
         self._head = 0
         self._closing_gap: asyncio.Task[None] | None = None
+        self._forgotten = 0
+        """How often; what was being read from the log meanwhile does not count."""
         self._due: deque[LoggedEvent | Whisper] = deque()
         self._due_bytes = 0
         self._last_due = -1
@@ -161,7 +163,9 @@ class Line:
 
     def forget(self) -> None:
         """What was kept may not be shown any more: the log says what is left of it."""
-        self._head = max(self._head, self.last)
+        self._forgotten += 1
+        self._head = max([self._head, self.last, *self._early])
+        self._drop_early()
         self._drop_due()
         self._drop_recent()
         if self._head > self.known >= 0:
@@ -328,11 +332,14 @@ class Line:
         await asyncio.sleep(after)
         while 0 <= self.last < max([self._head, *self._early]):
             self._board.ledger.gaps += 1
+            forgotten = self._forgotten
             try:
                 found = await in_database(log.after, self.name, self.last, PAGE)
             except Exception:
                 logger.exception("The log could not be read; the pulse tries again")
                 return
+            if forgotten != self._forgotten:
+                continue
             found = [event for event in found if event.offset > self.last]
             if not found:
                 await self._skip_what_is_gone()

@@ -434,11 +434,51 @@ async def test_what_is_redacted_is_read_from_the_log_again(board, log):
         tell(board, log.add())
     await settled(client, [1, 2, 3])
     log.events[1] = dataclasses.replace(log.events[1], raw="{}")
-    told = LoggedEvent("access", 1, "hub.redacted", json.dumps({"redacted": ["room.1", TOPIC]}), "")
-    board.hand_on(board._access, [told])
+    redacted(board)
     _, late = await connected(board, Cursor("e1", {TOPIC: 0}))
     await settled(late, [1, 2, 3])
     assert late.items == log.events
+
+
+def redacted(board: Switchboard) -> None:
+    told = LoggedEvent("access", 1, "hub.redacted", json.dumps({"redacted": ["room.1", TOPIC]}), "")
+    board.hand_on(board._access, [told])
+
+
+async def test_what_came_too_early_is_forgotten_too(board, log):
+    _, client = await connected(board)
+    await settled(client, [])
+    first, second, third = (log.add() for _ in range(3))
+    tell(board, third)
+    log.events[2] = dataclasses.replace(third, raw="{}")
+    redacted(board)
+    tell(board, first)
+    tell(board, second)
+    await settled(client, [1, 2, 3])
+    assert client.items == log.events
+
+
+async def test_what_was_being_read_while_it_was_redacted_is_read_again(board, log, monkeypatch):
+    _, client = await connected(board)
+    await settled(client, [])
+    read, go_on = asyncio.Event(), asyncio.Event()
+    run = vars(switchboard)["in_database"]
+
+    async def slowly(work, *args):
+        found = await run(work, *args)
+        read.set()
+        await go_on.wait()
+        return found
+
+    monkeypatch.setattr(switchboard, "in_database", slowly)
+    log.add()
+    tell(board, log.add())
+    await read.wait()
+    log.events[1] = dataclasses.replace(log.events[1], raw="{}")
+    redacted(board)
+    go_on.set()
+    await settled(client, [1, 2])
+    assert client.items == log.events
 
 
 async def test_when_rights_to_a_topic_change_its_readers_are_asked_and_nobody_else(
