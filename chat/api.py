@@ -33,8 +33,8 @@ ROOMS: Final = 100
 """Of one page; and of one's own, those whose positions its cursor has."""
 _BIGGEST: Final = 2**63 - 1
 
-RoomId = Annotated[int, Path(ge=1, le=_BIGGEST)]
-MessageId = Annotated[int, Path(ge=1, le=_BIGGEST)]
+RoomId = Annotated[int, Path(le=_BIGGEST)]
+MessageId = Annotated[int, Path(le=_BIGGEST)]
 Username = Annotated[str, Path(max_length=150, pattern=r"^[^\x00]*$")]
 MessagePlace = Annotated[int | None, Query(ge=1, le=_BIGGEST)]
 Names = Annotated[list[str], Field(max_length=rooms.MEMBERS_AT_ONCE)]

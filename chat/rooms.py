@@ -357,8 +357,9 @@ def edit(
         if archived is not KEPT and archived != (row.archived_at is not None):
             row.archived_at = timezone.now() if archived else None
         if owner is not KEPT:
-            if not Membership.objects.filter(room=row, user=owner).exists():
-                raise InvalidChat("owner", _("must be a member of the room"))
+            is_member = Membership.objects.filter(room=row, user=owner).exists()
+            if not is_member or not audience.is_staff_of_hub(owner):
+                raise InvalidChat("owner", _("must be an active member of the room"))
             row.owner = owner
         if public(row) != before:
             row.save()
@@ -395,7 +396,6 @@ def join(room: Room, user: User) -> None:
     with _held(room) as row:
         if row.kind != Kind.OPEN:
             _must_be_in(row, user)
-        _not_archived(row)
         _add(row, [user], by=user)
 
 
@@ -405,7 +405,6 @@ def invite(room: Room, people: Sequence[User], by: User) -> None:
     with _held(room) as row:
         if row.kind == Kind.DIRECT:
             raise NotPossible(_("Nobody joins a direct room: begin another one with these people."))
-        _not_archived(row)
         _add(row, _unique(people), by=by)
 
 
@@ -475,13 +474,14 @@ def add(room: Room, user: User) -> None:
 
 
 def _add(room: Room, people: Sequence[User], by: User) -> None:
-    """Those who are not in yet. They have read what was said before they came."""
+    """Those who are not in yet. They have read what was said before they came. Raises NotPossible."""
     having = set(
         Membership.objects.filter(room=room, user__in=people).values_list("user_id", flat=True)
     )
     coming = [person for person in people if person.pk not in having]
     if not coming:
         return
+    _not_archived(room)
     told = Involvement.EVERYTHING if room.kind == Kind.DIRECT else Involvement.MENTIONS
     Membership.objects.bulk_create(
         [

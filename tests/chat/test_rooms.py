@@ -320,6 +320,8 @@ def test_an_archived_room_is_read_and_left_and_nothing_else(alice, bob, charlie)
     for act in refused:
         with pytest.raises(NotPossible):
             act()
+    rooms.join(room, bob)
+    rooms.invite(room, [alice, bob], by=alice)
     assert rooms.item(room, charlie)["archived"] is False  # the caller's own row is as it was
     assert rooms.item(rooms.find(charlie, room.pk), charlie)["archived"] is True
     assert list(rooms.to_join(charlie)) == []

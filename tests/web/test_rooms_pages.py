@@ -377,6 +377,12 @@ def test_people_are_invited_removed_and_handed_the_room(as_alice, alice, bob, ch
     assert members(room) == {"alice", "bob", "charlie"}
     as_alice.post(address, {"remove": bob.pk})
     assert members(room) == {"alice", "charlie"}
+    User.objects.filter(pk=charlie.pk).update(is_active=False)
+    answer = as_alice.post(address, {"owner": charlie.pk}, follow=True)
+    assert "must be an active member of the room" in text(answer)
+    room.refresh_from_db()
+    assert room.owner == alice
+    User.objects.filter(pk=charlie.pk).update(is_active=True)
     as_alice.post(address, {"owner": charlie.pk})
     room.refresh_from_db()
     assert room.owner == charlie
