@@ -386,6 +386,20 @@ test("what another tab has discarded is gone here, what it has sent is seen here
   assert.deepEqual(states(here), ["2 waiting"]);
 });
 
+test("what another tab was closed with is sent from here", async () => {
+  answers = ["offline"];
+  const here = outbox();
+  const there = outbox();
+  add(there, "1");
+  await settle();
+  here.reread();
+  there.stop();
+  mock.timers.tick(8000);
+  await settle();
+  assert.deepEqual(sent, ["1 body 1", "1 body 1"]);
+  assert.deepEqual(states(here), []);
+});
+
 test("what can not be kept is not lost to another tab's news", async () => {
   answers = ["offline"];
   const box = outbox(refusing);

@@ -40,6 +40,7 @@ export class RoomComposer {
     window.addEventListener("pagehide", this.#keep);
     document.addEventListener("visibilitychange", this.#keep);
     window.addEventListener("storage", this.#elsewhere);
+    window.addEventListener("pageshow", this.#back);
   }
 
   stop() {
@@ -49,6 +50,7 @@ export class RoomComposer {
     window.removeEventListener("pagehide", this.#keep);
     document.removeEventListener("visibilitychange", this.#keep);
     window.removeEventListener("storage", this.#elsewhere);
+    window.removeEventListener("pageshow", this.#back);
   }
 
   get text() {
@@ -110,10 +112,17 @@ export class RoomComposer {
   };
 
   /** Another tab goes on with the draft, or has sent it; never under the hands of whoever writes here. */
-  #elsewhere = ({ key, newValue }) => {
-    if (key !== this.#drafts.key(this.#room) || this.#field.value !== this.#kept) return;
-    this.#field.value = this.#kept = newValue ?? "";
+  #elsewhere = ({ key }) => {
+    if (key === this.#drafts.key(this.#room)) this.#reread();
   };
+
+  /** Nobody told the page of the others while the browser kept it for the back button. */
+  #back = ({ persisted }) => persisted && this.#reread();
+
+  #reread() {
+    if (this.#field.value === this.#kept)
+      this.#field.value = this.#kept = this.#drafts.read(this.#room);
+  }
 
   #say(text) {
     setText(this.#form, "problem", text);

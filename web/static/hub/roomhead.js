@@ -94,6 +94,7 @@ export class RoomHead {
     try {
       const name = encodeURIComponent(this.#username);
       await send("PUT", `/rooms/${this.#room.id}/members/${name}`);
+      slot(this.#root, "log").focus({ preventScroll: true }); // the button goes
     } catch (error) {
       sayError(error.message);
     }

@@ -5,6 +5,7 @@
  */
 
 const PAUSES = [1000, 3000, 8000]; // ms before it is tried again by itself; then whoever wrote it decides
+const ORPHANED = 8000; // ms after which what another tab has not sent is sent from here
 // Not about the message: the same one may well be stored later.
 const PASSING = new Set([
   "offline",
@@ -85,7 +86,11 @@ export class Outbox {
     const kept = new Map(this.#kept().map((entry) => [entry.client_id, entry]));
     this.#entries = this.#entries.filter(({ client_id, isKept }) => !isKept || kept.has(client_id));
     const known = new Set(this.#entries.map(({ client_id }) => client_id));
-    for (const entry of kept.values()) if (!known.has(entry.client_id)) this.#entries.push(entry);
+    for (const entry of kept.values()) {
+      if (known.has(entry.client_id)) continue;
+      this.#entries.push(entry);
+      setTimeout(() => this.#run(), ORPHANED); // who wrote it may have closed the tab
+    }
     for (const entry of this.#entries) {
       const { state, why } = kept.get(entry.client_id) ?? entry;
       if (state === "failed" && entry.state === "waiting") Object.assign(entry, { state, why });

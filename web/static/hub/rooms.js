@@ -271,7 +271,7 @@ function showAll({ items, cursor }, asked) {
 
 function show(id, item, asked) {
   if (item?.joined) put(fromApi(item), asked);
-  else rooms.delete(id);
+  else drop(id);
   const isOurs = ({ topic, data }) => topic === `room.${id}` || (topic === own && data.id === id);
   shown(heard.filter(isOurs), item?.cursor);
 }

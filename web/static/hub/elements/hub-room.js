@@ -204,7 +204,10 @@ class HubRoom extends HTMLElement {
   #inRoom(type, data) {
     if (type === "message.created") this.#created(data);
     else if (type === "message.updated" || type === "message.deleted") {
-      if (data.deleted) this.#acts.deleted(data.id);
+      if (data.deleted) {
+        this.#acts.deleted(data.id);
+        this.#unseen.delete(data.id);
+      }
       this.#book.changed(data);
       this.#drawSoon();
     } else if (type === "room.updated") this.#changed(data);
@@ -357,6 +360,7 @@ class HubRoom extends HTMLElement {
       this.#draw({ isNews: false });
     }
     this.#list.reveal("line");
+    this.#list.node("line")?.nextElementSibling.focus({ preventScroll: true }); // the link is gone
   }
 
   #looked = () => {
