@@ -1011,6 +1011,11 @@ def test_the_name_and_the_topic_follow_whoever_changes_them(pair, aside: Aside):
         expect(page.get_by_role("heading", name="Renamed")).to_be_visible()
         expect(page.locator(".room-line")).to_have_text("Something else")
         expect(page).to_have_title(re.compile("Renamed · Hub$"))
+        expect(page.get_by_text("Only the members of this room read")).to_be_visible()
+    aside(rooms.edit, room, user_of(alice), kind="open")
+    for page in (alice, bob):
+        expect(page.get_by_text("Everybody may read and join this room.")).to_be_visible()
+        expect(page.get_by_text("Only the members of this room read")).to_be_hidden()
 
 
 def test_who_looks_into_an_open_room_joins_by_a_button(page_for: PageFor, aside: Aside):

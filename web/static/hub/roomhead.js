@@ -44,7 +44,7 @@ export class RoomHead {
 
   show() {
     if (this.#isGone) return;
-    const { name, topic_line, archived, joined, involvement, members } = this.#room;
+    const { kind, name, topic_line, archived, joined, involvement, members } = this.#room;
     const others = members.filter(({ id }) => id !== this.#me).map((person) => person.name);
     const title = name || others.join(", ") || gettext("You alone");
     for (const place of ["name", "start-name"])
@@ -53,6 +53,8 @@ export class RoomHead {
     setText(this.#root, "line", topic_line);
     slot(this.#root, "line").title = topic_line;
     setText(this.#root, "members-count", members.length);
+    for (const about of slot(this.#root, "start").querySelectorAll("[data-kind]"))
+      about.hidden = about.dataset.kind !== kind;
     slot(this.#root, "archived").hidden = !archived;
     slot(this.#root, "composer").hidden = archived;
     slot(this.#root, "join").hidden = joined || archived;
