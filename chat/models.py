@@ -58,6 +58,11 @@ class Room(models.Model):
                 name="hub_room_active",
                 condition=models.Q(deleted_at__isnull=True),
             ),
+            models.Index(
+                fields=["deleted_at"],
+                name="hub_room_deleted",
+                condition=models.Q(deleted_at__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

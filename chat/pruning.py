@@ -21,7 +21,7 @@ _MESSAGES: Final = 40
 
 def prune() -> int:
     """Returns how many rows went. What a kill interrupts goes on the next time: the room's own row is the last."""
-    deleted = Room.objects.filter(deleted_at__lt=timezone.now() - KEPT).order_by("pk")
+    deleted = Room.objects.filter(deleted_at__lt=timezone.now() - KEPT).order_by("deleted_at")
     return sum(_take_away(pk) for pk in deleted.values_list("pk", flat=True))
 
 

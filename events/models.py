@@ -50,12 +50,14 @@ class Event(models.Model):
             models.UniqueConstraint(fields=["topic", "offset"], name="hub_event_topic_offset"),
         ]
         indexes = [
+            # With `offset`, though it is NULL: without it SQLite goes through all of the log instead, row by row.
             models.Index(
-                fields=["topic", "id"],
+                fields=["topic", "id", "offset"],
                 name="hub_event_pending",
                 condition=models.Q(offset__isnull=True),
             ),
             models.Index(fields=["at"], name="hub_event_at"),
+            models.Index(fields=["topic", "at"], name="hub_event_lately"),
             models.Index(
                 fields=["about"],
                 name="hub_event_about",

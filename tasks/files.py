@@ -208,8 +208,8 @@ def response(file: File) -> StreamingHttpResponse:
 
 def prune() -> int:
     """Retention: files whose time is over."""
-    over = File.objects.filter(expires_at__lte=timezone.now()).values_list("pk", flat=True)
-    return sum(forget(pk) for pk in list(over))
+    over = File.objects.filter(expires_at__lte=timezone.now()).order_by("expires_at")
+    return sum(forget(pk) for pk in list(over.values_list("pk", flat=True)))
 
 
 def forget(pk: int) -> int:

@@ -99,6 +99,11 @@ class Job(models.Model):
                 name="hub_job_leased",
             ),
             models.Index(fields=["started_at"], name="hub_job_started"),
+            models.Index(
+                fields=["finished_at"],
+                condition=Q(finished_at__isnull=False),
+                name="hub_job_finished",
+            ),
         ]
 
     def __str__(self) -> str:
