@@ -7,16 +7,18 @@ import dataclasses
 import json
 import random
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from django.db import DatabaseError
+from twisted.internet import tcp
 
 from accounts import audience
 from accounts.authenticate import Credential
+from consumers import protocol, switchboard
 from consumers import subscription as subscriptions
-from consumers import switchboard
 from consumers.batch import Batch
 from consumers.cursor import Cursor
 from consumers.protocol import Close, Item, Reset, Revoked, Run, Whisper
@@ -24,6 +26,7 @@ from consumers.subscription import Subscription
 from consumers.switchboard import Switchboard
 from events import layer
 from events.log import LoggedEvent, Reach
+from hub import fast_writer
 
 TOPIC = "user.1"
 
@@ -224,6 +227,47 @@ async def test_a_burst_goes_out_at_once_and_then_together(board, log):
     assert client.runs == [[1], [2, 3, "typing", 4]]
     board._lines[TOPIC].whisper(Whisper(TOPIC, "typing", {}))
     assert client.runs[2:] == [["typing"]]
+
+
+class Wired(Client):
+    """Has a connection as Twisted holds it, and counts the system calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        transport: Any = object.__new__(tcp.Server)
+        transport.socket, transport.dataBuffer, transport._tempDataBuffer = self, b"", []
+        transport.connected, transport.disconnecting = True, False
+        self.protocol = SimpleNamespace(transport=transport, state=fast_writer.OPEN, send_queue=[])
+        self.sent: list[bytes] = []
+
+    def send(self, data: bytes) -> int:
+        self.sent.append(data)
+        return len(data)
+
+    def push_run(self, run: Run) -> bool:
+        self.items += run.items
+        return fast_writer.write(self.protocol, run.wire)
+
+
+async def test_a_burst_is_encoded_once_and_costs_each_client_two_system_calls(
+    board, log, monkeypatch
+):
+    encoded: list[int] = []
+    honest = protocol.frames
+
+    def frames(items: Any) -> list[str]:
+        encoded.append(len(items))
+        return honest(items)
+
+    monkeypatch.setattr(protocol, "frames", frames)
+    clients = [(await connected(board, client=Wired()))[1] for _ in range(50)]
+    await asyncio.sleep(0.02)
+    for _ in range(100):
+        tell(board, log.add())
+    await settled(clients[-1], list(range(1, 101)))
+    assert all(client.offsets == clients[-1].offsets for client in clients)
+    assert encoded == [1, 99]
+    assert {len(client.sent) for client in clients if isinstance(client, Wired)} == {2}
 
 
 async def test_a_whisper_reaches_who_has_just_begun_to_listen(board, log):
