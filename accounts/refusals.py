@@ -1,10 +1,13 @@
-"""How often a limit turned somebody away, for `/metrics`. Each process counts its own."""
+"""How often a limit turned somebody away, for `/metrics` and the log. Each process counts its own."""
 
 from __future__ import annotations
 
+import logging
 from typing import Final, Literal, get_args
 
 from prometheus_client import Counter
+
+logger = logging.getLogger(__name__)
 
 Reason = Literal[
     "connections",
@@ -32,6 +35,7 @@ for _reason in REASONS:  # there from the start, so that a first refusal is seen
 
 def count(reason: Reason) -> None:
     _COUNTER.labels(reason).inc()
+    logger.info("a limit turned somebody away: %s", reason)
 
 
 def counts() -> dict[str, int]:

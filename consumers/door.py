@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,9 +17,13 @@ from consumers.cursor import BadCursor, Cursor
 from consumers.database import soon, together
 from events import epoch
 
+logger = logging.getLogger(__name__)
+
 MOST_TOPICS: Final = 100
 """Topics in `topics=`, and those that `subscribe` may add to one connection."""
 MOST_WAIT: Final = 30  # seconds
+NAMED: Final = 5
+"""Refused topics that a log line names, and 80 characters of each."""
 USUAL: Final = "*"
 """In `topics=` of `/events/…`: those that `/ws/` implies."""
 
@@ -68,7 +73,11 @@ async def readable(credential: Credential, names: Sequence[str]) -> set[str]:
         return set()
     pairs = [(credential.user_id, name) for name in names]
     allowed = await together(audience.allowed, pairs)
-    return {name for _, name in allowed.intersection(pairs)}
+    found = {name for _, name in allowed.intersection(pairs)}
+    if refused := [name for name in names if name not in found]:
+        shown = [name[:80] for name in refused[:NAMED]]
+        logger.info("user %s was refused %s", credential.user_id, shown)
+    return found
 
 
 def _by_key(authorization: str) -> Visitor | None:

@@ -75,6 +75,8 @@ class SignedInSocket(AsyncWebsocketConsumer):
                 case "websocket.disconnect":
                     raise StopConsumer
         except Refused as refusal:
+            who = getattr(self.scope.get("user"), "pk", None)
+            logger.info("socket of user %s refused: %d", who, refusal.code)
             await self.leave(refusal.code)
         except StopConsumer:
             raise

@@ -89,6 +89,8 @@ class Morning:
             assert (await client.request({**post, "client_id": str(uuid.uuid4())}))["ok"]
             unfit = await client.request({**post, "client_id": self.secret("client id")})
             assert not unfit["ok"]
+            denied = await client.request({"op": "subscribe", "topic": "room.987654"})
+            assert denied["error"]["code"] == "forbidden"
         stray = ReferenceClient(self.hub.url, cookies=cookies, origin="http://elsewhere.example")
         await asyncio.wait_for(stray.run(), 30)
         assert stray.closed == [4403]
@@ -134,7 +136,8 @@ async def test_every_line_has_its_id_and_none_a_secret():
     expected = {
         "django.request": ("Internal Server Error: /shop/stumble/", "Not Found: /api/v1/rooms"),
         "accounts.sign_in": ("sign-in from",),
-        "consumers.websocket": ("socket refused: origin",),
+        "consumers.websocket": ("socket refused: origin", "refused: 4403"),
+        "consumers.door": ("was refused ['room.987654']",),
     }
     for logger, texts in expected.items():
         for text in texts:

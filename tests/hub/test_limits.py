@@ -1,4 +1,4 @@
-"""Each limit from outside: a clear answer, and its counter in `/metrics` rises."""
+"""Each limit from outside: a clear answer, its counter in `/metrics` rises, and the log says so."""
 
 from __future__ import annotations
 
@@ -41,9 +41,14 @@ def refused(server: LiveServer, reason: Reason) -> float:
 
 @contextmanager
 def counted(server: LiveServer, reason: Reason, times: int = 1) -> Iterator[None]:
-    before = refused(server, reason)
+    before, logged = refused(server, reason), noted(server, reason)
     yield
     assert refused(server, reason) - before == times
+    assert noted(server, reason) - logged == times
+
+
+def noted(server: LiveServer, reason: Reason) -> int:
+    return server.said().count(f"a limit turned somebody away: {reason}")
 
 
 def key_of(user: User) -> tuple[int, dict[str, str]]:
