@@ -14,18 +14,25 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import redis
 from django.db import Error as DatabaseTrouble
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Gauge,
+    generate_latest,
+)
 
 from accounts import authenticate
 from consumers import metrics
 from events import redis_client
-from hub import sign_of_life
+from hub import sign_of_life, waiting
+from hub.waiting import Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +41,7 @@ PATIENCE: Final = 0.9
 FRESH: Final = 0.5
 """Seconds for which an answer is given again without asking."""
 
+T = TypeVar("T")
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 _lookups = ThreadPoolExecutor(2, thread_name_prefix="health-key")
@@ -41,19 +49,19 @@ REGISTRY.register(metrics.Readers())
 _ready = Gauge("hub_ready", "1 when this part answers", ["part"])
 
 
-class Part:
-    """Something that the hub can't do without, and the question that shows it is there."""
+class Part(Generic[T]):
+    """Something that the hub can't do without, and the question that shows how it is."""
 
-    def __init__(self, name: str, ask: Callable[[], str]) -> None:
+    def __init__(self, name: str, ask: Callable[[], T]) -> None:
         self.name = name
         self._ask = ask
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
-        self._answer: Future[str] | None = None
+        self._answer: Future[T] | None = None
         self._asked_at = 0.0
 
-    def answer(self) -> Future[str]:
-        """What `ask` says, "ok" or what is wrong; the one on its way, when there is one."""
+    def answer(self) -> Future[T]:
+        """What `ask` says; the answer on its way, when there is one."""
         with self._lock:
             now = time.monotonic()
             if self._answer is not None and (
@@ -93,7 +101,16 @@ def _worker() -> str:
         return "unknown"
 
 
+def _what_waits() -> Waiting:
+    try:
+        return waiting.now()
+    finally:
+        connection.close()
+
+
 PARTS: Final = (Part("database", _database), Part("redis", _redis), Part("worker", _worker))
+"""Each says "ok", or what is wrong."""
+_WAITING: Final = Part("waiting", _what_waits)
 
 
 def readiness() -> dict[str, str]:
@@ -148,8 +165,27 @@ def _readyz(request: HttpRequest) -> HttpResponse:
 def _metrics(request: HttpRequest) -> HttpResponse:
     if not _asks_for_details(request)():
         return _json({"status": "ok"})
+    until = time.monotonic() + PATIENCE
+    what_waits = _WAITING.answer()
     readiness()
-    return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+    wait_for([what_waits], timeout=max(0.0, until - time.monotonic()))
+    text = generate_latest()
+    if what_waits.done() and what_waits.exception() is None:
+        text += _text_of(what_waits.result())
+    return HttpResponse(text, content_type=CONTENT_TYPE_LATEST)
+
+
+def _text_of(now: Waiting) -> bytes:
+    """Of the whole hub, whichever process is asked; missing while the database is away."""
+    registry = CollectorRegistry()
+    said = "What waits to be done: events, letters, jobs and messages of a queue"
+    gauge = Gauge("hub_waiting", said, ["what", "queue"], registry=registry)
+    gauge.labels("events", "").set(now.events)
+    gauge.labels("letters", "").set(now.letters)
+    for what, by_queue in (("jobs", now.jobs), ("messages", now.messages)):
+        for name, n in by_queue.items():
+            gauge.labels(what, name).set(n)
+    return generate_latest(registry)
 
 
 def _json(body: dict[str, object], status: int = 200) -> HttpResponse:

@@ -11,7 +11,6 @@ from typing import Final
 
 import redis
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.functional import Promise
@@ -21,12 +20,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from consumers.ledger import BUCKETS
-from events.models import Event
-from hub import figures, health
+from hub import figures, health, waiting
 from hub.figures import PULSE, Node
-from notifications.models import Letter
-from tasks import durations, queue
-from tasks.models import Job, State
+from tasks import durations
 
 Words = Mapping[str, str | Promise]
 
@@ -165,17 +161,16 @@ def _all_nodes() -> list[Node] | None:
 
 
 def _queues(on_the_way: int, has_redis: bool) -> list[Bar]:
-    waiting = Job.objects.filter(finished_at=None, state=State.QUEUED).order_by()
-    jobs = dict(waiting.exclude(queue="").values_list("queue").annotate(Count("pk")))
+    now = waiting.now(has_redis=has_redis)
     counts = [
         (_("Events on the way to readers"), on_the_way),
-        (_("Events without a number yet"), Event.objects.filter(offset=None).count()),
-        (_("Notifications to be put into inboxes"), Letter.objects.count()),
-        *((_("Jobs that wait in %(queue)s") % {"queue": name}, n) for name, n in jobs.items()),
-    ]
-    held = queue.lengths({queue.default_queue(), *jobs}) if has_redis else {}
-    counts += [
-        (_("Messages for workers in %(queue)s") % {"queue": name}, n) for name, n in held.items()
+        (_("Events without a number yet"), now.events),
+        (_("Notifications to be put into inboxes"), now.letters),
+        *((_("Jobs that wait in %(queue)s") % {"queue": name}, n) for name, n in now.jobs.items()),
+        *(
+            (_("Messages for workers in %(queue)s") % {"queue": name}, n)
+            for name, n in now.messages.items()
+        ),
     ]
     most = max(1, *(n for _name, n in counts))
     return [Bar(name, n, 100 * n / most) for name, n in counts]

@@ -13,8 +13,11 @@ from django.test import Client, override_settings
 
 from accounts import authenticate
 from accounts.authenticate import make_key
+from events.models import Event
 from hub import health, sign_of_life
 from hub.health import Part
+from tasks import jobs
+from tasks.queue import default_queue
 
 pytestmark = pytest.mark.django_db(transaction=True)
 AWAY = {"REMOTE_ADDR": "203.0.113.9"}
@@ -178,6 +181,43 @@ def test_metrics_are_in_prometheus_text(client: Client, worker: None) -> None:
     answer = client.get("/metrics")
     assert answer.headers["Content-Type"].startswith("text/plain")
     assert 'hub_ready{part="database"} 1.0' in answer.content.decode()
+
+
+def test_metrics_say_what_waits(
+    client: Client, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "PATIENCE", 30.0)
+    for queue in ("hub", "hub", "slow"):
+        jobs.create(kind="test", owner=alice, queue=queue)
+    Event.objects.create(topic="group.dashboard", type="test.waits", data="{}")
+    assert waiting(client) == {
+        'hub_waiting{queue="",what="events"} 1.0',
+        'hub_waiting{queue="",what="letters"} 0.0',
+        'hub_waiting{queue="hub",what="jobs"} 2.0',
+        'hub_waiting{queue="slow",what="jobs"} 1.0',
+        *(
+            f'hub_waiting{{queue="{name}",what="messages"}} 0.0'
+            for name in ("hub", "slow", default_queue())
+        ),
+    }
+
+
+def test_metrics_are_told_while_the_database_hangs(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(health, "_WAITING", Part("waiting", over.wait))
+    try:
+        assert waiting(client) == set()
+    finally:
+        over.set()
+
+
+def waiting(client: Client) -> set[str]:
+    answer = client.get("/metrics")
+    assert answer.status_code == 200
+    lines = answer.content.decode().splitlines()
+    return {line for line in lines if line.startswith("hub_waiting")}
 
 
 @override_settings(ALLOWED_HOSTS=["hub.example.org"], SECURE_SSL_REDIRECT=True)
