@@ -25,7 +25,8 @@ GRACE: Final = 5.0
 class Verdict:
     """`lost`: (who, topic, offset) that the log holds and the client never applied. `phantom`: applied with other
     content than the log's row, or without one. `gaps`: places on the wire, within one connection, where an offset
-    was left out. Times in seconds; latency is from just before the publishing call to the application."""
+    was left out. Times in seconds; latency is from just before the publishing call to the application, a silence, of who
+    had to come back after a fault, from that fault to the next event."""
 
     lost: list[tuple[str, str, int]] = field(default_factory=list)
     dup_app: int = 0
@@ -37,6 +38,7 @@ class Verdict:
     resets: int = 0
     applied: int = 0
     latencies: list[float] = field(default_factory=list)
+    silences: list[float] = field(default_factory=list)
 
     @property
     def clean(self) -> bool:
@@ -46,8 +48,11 @@ class Verdict:
 
     def latency(self, part: float) -> float:
         """Of so great a part of the deliveries at most; 0 when none was timed."""
-        ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else 0.0
+        return _most_of(part, self.latencies)
+
+    def silence(self, part: float) -> float:
+        """The same of the silences."""
+        return _most_of(part, self.silences)
 
     def __str__(self) -> str:
         faults = {
@@ -68,7 +73,15 @@ class Verdict:
             said.append(f"{self.resets} resets")
         if self.latencies:
             said.append(f"p50 {self.latency(0.5):.3f} s, p99 {self.latency(0.99):.3f} s")
+        if self.silences:
+            n = len(self.silences)
+            said.append(f"{n} silent after a fault, p99 {self.silence(0.99):.1f} s")
         return ", ".join(said)
+
+
+def _most_of(part: float, values: list[float]) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else 0.0
 
 
 def check(
@@ -96,7 +109,9 @@ def check(
     wire: dict[Key, list[int]] = defaultdict(list)
     last: dict[str, dict[str, int]] = defaultdict(dict)
     skipped: dict[Key, int] = {}
+    silent = _Silences()
     for line in recorder.lines():
+        silent.hear(line)
         key = (line["who"], line.get("topic", ""))
         if line["what"] in {"wire", "applied"}:
             over = key in ended and line["t"] > ended[key] + grace
@@ -117,6 +132,7 @@ def check(
             verdict.resets += 1
             skipped[key] = max(skipped.get(key, 0), line["offset"])
             last[key[0]].pop(key[1], None)
+    verdict.silences = silent.found
     log = _log({topic for topics in owed.values() for topic in topics})
     for who, topics in owed.items():
         for topic, first in topics.items():
@@ -131,6 +147,26 @@ def check(
             )
             verdict.dup_wire += len(wire[key]) - len(set(wire[key]))
     return verdict
+
+
+class _Silences:
+    """From a fault until who lost its connection by it applies something again."""
+
+    def __init__(self) -> None:
+        self.found: list[float] = []
+        self._fault: float | None = None
+        self._since: dict[str, float] = {}
+        self._over: dict[str, float] = {}
+
+    def hear(self, line: Line) -> None:
+        who = line["who"]
+        if line["what"] == "fault":
+            self._fault = line["t"]
+        elif line["what"] == "connected" and self._fault not in {None, self._over.get(who)}:
+            self._since.setdefault(who, self._fault)
+        elif line["what"] == "applied" and who in self._since:
+            self._over[who] = since = self._since.pop(who)
+            self.found.append(line["t"] - since)
 
 
 def _judge(

@@ -44,7 +44,7 @@ from tests.live import (
 )
 
 START_SECONDS: Final = 30
-WRITER_SECONDS: Final = 600
+WRITER_SECONDS: Final = 900
 
 _http: Final = httpx.Client(  # one for all: making one costs more than asking; kept connections die with their server
     trust_env=False, timeout=10, limits=httpx.Limits(max_keepalive_connections=0)
@@ -213,6 +213,13 @@ class Rig:
             watcher.join()
         assert not seen.wrong, seen.wrong[:3]
 
+    def see_that_accounts_add_up(self) -> None:
+        """Of every server that still answers, whatever it went through."""
+        for number in range(len(self.servers)):
+            with contextlib.suppress(httpx.TransportError, KeyError):  # dead, or nobody came
+                account = self.account(number)
+                assert not account.balance, account
+
     def resident(self, server: int = 0) -> int:
         """Bytes of memory that the server process holds (Linux)."""
         return self._status("VmRSS:", server) * 1024
@@ -256,7 +263,8 @@ def rig(
     env: Mapping[str, str] | None = None,
     planted: str = "",
 ) -> Iterator[Rig]:
-    """`planted` names a defect of `tests/faults/planted.py` that every server and writer runs with."""
+    """`planted` names a defect of `tests/faults/planted.py` that every server and writer runs with. Without one the
+    accounts of the servers must add up at the end, whatever was done to them."""
     home = Path(tempfile.mkdtemp(prefix="rig-", dir=settings.HUB_DATA_DIR))
     ports = [free_port() for _ in range(servers)]
     front = free_port() if nginx else ports[0]
@@ -299,6 +307,8 @@ def rig(
             stack.callback(hub.nginx.stop)
             hub.nginx.start()
         yield hub
+        if not planted:
+            hub.see_that_accounts_add_up()
 
 
 def whole_rig(**options: Any) -> contextlib.AbstractContextManager[Rig]:

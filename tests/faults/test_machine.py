@@ -50,7 +50,7 @@ HEAL: Final = 10.0
 MOST: Final = 5000
 TYPE: Final = "test.machine"
 
-pytestmark = [pytest.mark.usefixtures("live_db"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.usefixtures("live_db"), pytest.mark.timeout(3600)]
 
 Block = list[Any]
 """What a transaction does: publish to the topic of this number, or a block in a savepoint and whether that is kept."""

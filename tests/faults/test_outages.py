@@ -57,6 +57,7 @@ async def test_redis_hangs_and_nobody_waits_for_it(
     assert not posts.wrong, posts
     assert posts.statuses == {201: len(posts.asked)}, posts
     assert verdict.clean, verdict
+    assert verdict.resets == 0
     assert heal <= 15.0
 
 
@@ -108,6 +109,7 @@ async def test_postgresql_is_away_and_comes_back(
     assert posts.accepted == posts.asked
     assert not posts.wrong, (posts, posts.wrong[:5])
     assert verdict.clean, verdict
+    assert verdict.resets == 0
     assert heal < HEAL
 
 

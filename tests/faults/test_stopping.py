@@ -98,3 +98,4 @@ async def test_a_server_with_a_great_backlog_stops_in_time(
     )
     assert code == 0, took
     assert verdict.clean, verdict
+    assert verdict.resets == 0
