@@ -448,6 +448,22 @@ def test_what_one_types_into_settings_is_not_lost_to_somebody_elses_change(
     expect(page.get_by_label("Topic")).to_have_value("Half a sent")
 
 
+def test_the_people_of_a_room_are_right_again_once_the_focus_has_left_them(
+    page_for: PageFor, aside: Aside, bob
+):
+    page = page_for("alice")
+    room = aside(make, user_of(page), "Prices", [bob])
+    enter(page, f"/rooms/{room.pk}/settings/")
+    button = page.get_by_role("button", name="Remove Bob")
+    button.focus()
+    aside(rooms.invite, room, [aside(newcomer, "charlie")], user_of(page))
+    expect(page.locator("#people-title .count")).to_have_text("3")
+    expect(button).to_be_focused()
+    expect(page.locator(".people-lines .line")).to_have_count(2)
+    page.get_by_label("Topic").focus()
+    expect(page.locator(".people-lines .line")).to_have_count(3)
+
+
 def test_a_room_is_left_and_deleted_by_way_of_a_question(page_for: PageFor, aside: Aside, bob):
     page, other = page_for("alice"), page_for(bob)
     room = aside(make, bob, "Prices", [user_of(page)])

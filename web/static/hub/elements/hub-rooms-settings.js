@@ -7,11 +7,12 @@ const AGAIN = 5000; // ms before another try
 
 /**
  * The settings of a room, right while they are open: after a change of somebody else the page is fetched, and each
- * part of it that is not being filled in is put in place of the former.
+ * part of it that is not being filled in is put in place of the former; where the focus is, once it has gone.
  */
 class HubRoomsSettings extends HTMLElement {
   #offs = [];
   #touched = new Set(); // parts in which something was typed or chosen
+  #isOwed = false; // a part is as it was, for it had the focus
   #turn = 0; // of the newest fetch
   #timer;
 
@@ -19,9 +20,11 @@ class HubRoomsSettings extends HTMLElement {
     const { id, cursor } = this.dataset;
     const topic = `room.${id}`;
     this.addEventListener("input", this.#typed);
+    this.addEventListener("focusout", this.#left);
     hub.subscribe(topic, cursor, { present: false }); // who is no member has it from nowhere else
     this.#offs = [
       () => this.removeEventListener("input", this.#typed),
+      () => this.removeEventListener("focusout", this.#left),
       () => hub.unsubscribe(topic, { present: false }),
       hub.on("event", (event) => {
         const isOfRoom = event.topic === topic && !event.type.startsWith("message.");
@@ -52,6 +55,8 @@ class HubRoomsSettings extends HTMLElement {
     this.#fetchSoon();
   };
 
+  #left = () => this.#isOwed && this.#fetchSoon();
+
   #fetchSoon(ms = GATHER) {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#fetch(), ms);
@@ -76,11 +81,13 @@ class HubRoomsSettings extends HTMLElement {
 
   #show(text) {
     const fresh = new DOMParser().parseFromString(text, "text/html");
+    this.#isOwed = false;
     for (const part of this.querySelectorAll("[data-live]")) {
       const name = part.dataset.live;
       const other = fresh.querySelector(`[data-live="${name}"]`);
-      const isBusy = this.#touched.has(name) || part.contains(document.activeElement);
-      if (other && !isBusy && !isSame(part, other)) part.replaceWith(document.adoptNode(other));
+      if (!other || this.#touched.has(name) || isSame(part, other)) continue;
+      if (part.contains(document.activeElement)) this.#isOwed = true;
+      else part.replaceWith(document.adoptNode(other));
     }
     const said = fresh.querySelector("[data-slot=people-said]");
     if (said && slot(this, "people-said")) setText(this, "people-said", said.textContent);
