@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from events.publishing import apublish, publish, publish_many
     from events.redaction import redact
-    from events.whispering import asend, awhisper, send, whisper
+    from events.whispering import asend, awhisper, send, whisper, whisper_many
 
 _HOMES = {
     "publish": "events.publishing",
@@ -19,6 +19,7 @@ _HOMES = {
     "publish_many": "events.publishing",
     "redact": "events.redaction",
     "whisper": "events.whispering",
+    "whisper_many": "events.whispering",
     "awhisper": "events.whispering",
     "send": "events.whispering",
     "asend": "events.whispering",
@@ -33,6 +34,7 @@ __all__ = [
     "redact",
     "send",
     "whisper",
+    "whisper_many",
 ]
 
 

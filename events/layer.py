@@ -1,8 +1,8 @@
 """The channel layers of channels_redis, made cheap and safe to send through from anywhere.
 
 Stock, every `async_to_sync(group_send)` from a Celery worker or a WSGI thread opens a new event loop and with it a
-new Redis connection. Here a loop that also receives (a server's) sends through an async client, a throw-away loop
-through the process's pooled blocking one. Both have a deadline, and after a failure the layer rests for a moment,
+new Redis connection. Here a loop that also receives (a server's) sends through an async client, a throw-away loop, and
+synchronous code without any, through the process's pooled blocking one. Both have a deadline, and after a failure the layer rests for a moment,
 so that nobody waits for a Redis that is away: what was not sent is delivered by the pulse.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -32,6 +32,9 @@ PER_ROUND_TRIP: Final = 50
 """Messages in one pipeline: 50 of the largest are under 3 MiB, which Redis takes well within the time-out."""
 DEADLINE: Final = 2 * redis_client.TIMEOUT + 0.1
 """Seconds for one send of the core layer, which makes several round trips."""
+
+AWAY: Final = (RedisError, OSError, TimeoutError)
+"""What a send raises when Redis can't be reached in time."""
 
 _KEEPALIVE: Final = {
     getattr(socket, name): value
@@ -62,11 +65,15 @@ def current() -> Any:
 
 
 def group_send_many(messages: Sequence[tuple[str, Message]]) -> None:
-    """Send each `(group, message)`, in order, from synchronous code; in few round trips where the layer can."""
+    """Send each `(group, message)`, in order, from synchronous code; in few round trips where the layer can.
+
+    Raises RuntimeError in a thread whose loop is running.
+    """
     backend = current()
-    if isinstance(backend, PubSubLayer):
-        # Encrypted here, in the caller's thread: the loop that sends may be one that serves clients.
-        async_to_sync(backend.publish)(backend.pack(messages))
+    if isinstance(backend, PubSubLayer) and asyncio._get_running_loop() is None:
+        backend.publish_blocking(
+            backend.pack(messages)
+        )  # a loop for each call costs several times the call
     else:
         async_to_sync(_one_by_one)(backend, messages)
 
@@ -85,7 +92,7 @@ class _Breaker:
             raise LayerResting("Redis failed a moment ago")
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and issubclass(kind, (RedisError, OSError, TimeoutError)):
+        if kind is not None and issubclass(kind, AWAY):
             self._closed_until = time.monotonic() + REST
 
 
@@ -132,21 +139,29 @@ class PubSubLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
 
     async def publish(self, payloads: Sequence[tuple[str, bytes]]) -> None:
         """In as few round trips as fit the time-out."""
-        for start in range(0, len(payloads), PER_ROUND_TRIP):
-            await self._publish(payloads[start : start + PER_ROUND_TRIP])
-
-    async def _publish(self, payloads: Sequence[tuple[str, bytes]]) -> None:
-        with self._breaker:
-            if _on_receiving_loop():
-                async with redis_client.of_loop().pipeline(transaction=False) as pipe:
-                    for channel, payload in payloads:
-                        pipe.publish(channel, payload)
+        if not _on_receiving_loop():
+            self.publish_blocking(payloads)
+            return
+        for some in _round_trips(payloads):
+            async with redis_client.of_loop().pipeline(transaction=False) as pipe:
+                for channel, payload in some:
+                    pipe.publish(channel, payload)
+                with self._breaker:
                     await pipe.execute()
-            else:
-                with redis_client.blocking().pipeline(transaction=False) as pipe:
-                    for channel, payload in payloads:
-                        pipe.publish(channel, payload)
+
+    def publish_blocking(self, payloads: Sequence[tuple[str, bytes]]) -> None:
+        """`publish` from a thread that serves no clients."""
+        for some in _round_trips(payloads):
+            with redis_client.blocking().pipeline(transaction=False) as pipe:
+                for channel, payload in some:
+                    pipe.publish(channel, payload)
+                with self._breaker:
                     pipe.execute()
+
+
+def _round_trips(payloads: Sequence[tuple[str, bytes]]) -> Iterator[Sequence[tuple[str, bytes]]]:
+    for start in range(0, len(payloads), PER_ROUND_TRIP):
+        yield payloads[start : start + PER_ROUND_TRIP]
 
 
 class CoreLayer(RedisChannelLayer):  # type: ignore[misc]

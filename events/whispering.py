@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -17,13 +17,21 @@ logger = logging.getLogger(__name__)
 
 def whisper(topic: str, type: str, data: Mapping[str, Any]) -> None:
     """Tell whoever reads the topic right now. Never fails because Redis is away."""
-    async_to_sync(awhisper)(topic, type, data)
+    whisper_many([(topic, type, data)])
+
+
+def whisper_many(items: Iterable[tuple[str, str, Mapping[str, Any]]]) -> None:
+    """`whisper` many `(topic, type, data)`, in order and in few round trips."""
+    messages = [(topic, _message(topic, type, data)) for topic, type, data in items]
+    try:
+        layer.group_send_many(messages)
+    except layer.AWAY as error:
+        logger.debug("%d whispers lost (%s)", len(messages), type_name(error))
 
 
 async def awhisper(topic: str, type: str, data: Mapping[str, Any]) -> None:
     """`whisper` for async code."""
-    whisper = {"topic": topic, "type": type, "data": _plain(data)}
-    message = {"type": "hub.whisper", "whisper": whisper}
+    message = _message(topic, type, data)
     try:
         await layer.current().group_send(topic, message)
     except Exception as error:  # noqa: BLE001 - a hint may be lost
@@ -47,6 +55,13 @@ async def asend(connection: str, type: str, data: Mapping[str, Any]) -> None:
         await layer.current().send(channel, message)
     except Exception as error:  # noqa: BLE001 - a hint may be lost
         logger.debug("whisper %s lost (%s)", type, type_name(error))
+
+
+def _message(topic: str, type: str, data: Mapping[str, Any]) -> layer.Message:
+    return {
+        "type": "hub.whisper",
+        "whisper": {"topic": topic, "type": type, "data": _plain(data)},
+    }
 
 
 def _plain(data: Mapping[str, Any]) -> Any:

@@ -43,6 +43,58 @@ def test_a_worker_that_publishes_a_hundred_times_opens_no_connection_per_call(ba
     assert connections_made() - before <= 2  # one of them is this very question
 
 
+def test_synchronous_code_makes_no_loop_to_whisper(monkeypatch):
+    """A loop for one call, with the thread it gets, costs several times what it is made for."""
+    made: list[asyncio.AbstractEventLoop] = []
+
+    def make() -> asyncio.AbstractEventLoop:
+        made.append(asyncio.DefaultEventLoopPolicy().new_event_loop())
+        return made[-1]
+
+    monkeypatch.setattr(asyncio.events, "new_event_loop", make)
+    async_to_sync(layer.current().group_send)("group.sales", {"type": "hub.event"})
+    assert len(made) == 1
+    events.whisper("group.sales", "order.tick", {"n": 1})
+    events.whisper_many([("group.sales", "order.tick", {"n": 2})])
+    assert len(made) == 1
+
+
+@pytest.mark.usefixtures("loop_redis")
+async def test_many_whispers_of_one_call_come_in_order(backend, monkeypatch):
+    monkeypatch.setattr(redis_client, "TIMEOUT", 20)  # whoever waits for a busy machine loses none
+    redis_client._blocking.clear()
+    layer.mark_receiving()
+    channel = await backend.new_channel()
+    topics = ["group.sales", "user.7"]
+    for topic in topics:
+        await backend.group_add(topic, channel)
+    items = [(topics[n % 2], "order.tick", {"n": n}) for n in range(60)]
+    await asyncio.to_thread(events.whisper_many, items)
+    async with asyncio.timeout(60):
+        got = [(await backend.receive(channel))["whisper"] for _ in items]
+    for topic in topics:
+        said = [one["data"]["n"] for one in got if one["topic"] == topic]
+        assert said == [n for n in range(60) if topics[n % 2] == topic]
+    redis_client._blocking.clear()
+    await backend.flush()
+
+
+def test_a_whisper_is_lost_in_silence_while_redis_is_away(backend, settings):
+    settings.REDIS_URL = "unix:///nowhere/redis.sock"
+    redis_client._blocking.clear()
+    try:
+        for _ in range(2):  # away, then resting
+            events.whisper("group.sales", "order.tick", {"n": 1})
+            events.whisper_many([("group.sales", "order.tick", {"n": 2})])
+    finally:
+        redis_client._blocking.clear()
+
+
+async def test_a_whisper_that_would_hold_up_a_loop_is_refused(backend):
+    with pytest.raises(RuntimeError, match="event loop"):
+        events.whisper("group.sales", "order.tick", {"n": 1})
+
+
 @pytest.mark.usefixtures("loop_redis")
 async def test_a_reader_gets_what_another_thread_sent(backend):
     layer.mark_receiving()
