@@ -27,9 +27,13 @@ class LoadClient:
         return self._ask(f"connect {in_flight}")
 
     def report(self) -> dict[str, Any]:
-        """What came since the last report: `{deliveries, missing, doubled, frames, bytes, first_ns, last_ns, p50_ms,
-        p99_ms, connections, gone, client_cpu_s}`"""
+        """What came since the last report: `{deliveries, missing, doubled, refused, frames, bytes, first_ns, last_ns,
+        p50_ms, p99_ms, connections, gone, client_cpu_s}`"""
         return self._ask("report")
+
+    def level(self, n: int, patience: float) -> dict[str, Any]:
+        """`report`, as soon as the count of every connection has reached `n`, or nothing came for `patience` seconds."""
+        return self._ask(f"level {n} {patience}")
 
     def _ask(self, command: str) -> dict[str, Any]:
         assert self._process.stdin is not None
@@ -42,9 +46,14 @@ class LoadClient:
 
 @contextlib.contextmanager
 def load_client(
-    ports: int | Sequence[int], connections: Iterable[tuple[str, ...]], *, ready: str = "-"
+    ports: int | Sequence[int],
+    connections: Iterable[tuple[str, ...]],
+    *,
+    ready: str = "-",
+    count: str | None = None,
 ) -> Iterator[LoadClient]:
-    """`connections`: ("ws", "sio" or "sse", path, header line…) each; they take turns at the ports."""
+    """`connections`: ("ws", "sio", "sse" or "poll", path, header line…) each; they take turns at the ports. `count`: what
+    stands before an event's count, where it is not `"n":` with a time behind it."""
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         program = home / "load"
@@ -54,9 +63,9 @@ def load_client(
         subprocess.run([compiler, "-O2", "-o", str(program), str(SOURCE)], check=True)
         lines = home / "connections"
         lines.write_text("".join("\t".join(one) + "\n" for one in connections), encoding="utf-8")
-        numbers = [ports] if isinstance(ports, int) else ports
+        numbers = ",".join(map(str, [ports] if isinstance(ports, int) else ports))
         process = subprocess.Popen(
-            [str(program), ",".join(map(str, numbers)), str(lines), ready],
+            [str(program), numbers, str(lines), ready, *([count] if count else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
