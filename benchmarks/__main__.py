@@ -4,6 +4,8 @@ out stays there as the last one left it.
 
     W1     1,000 people read one topic, `publish_many` as fast as it goes
     W2     1,000 people read one topic, 20 single events a second: nothing to join
+    W3     1,000 people, an event for one of them at a time, in batches and singly; a notification for 10,000
+    W4     whispers to 1,000 people, each to one of them, beside the stock `async_to_sync(group_send)`
     W6     1,000 people come in with a cursor, and again, level, after a restart
     W7     what one of 5,000 idle sockets holds
     W10    W1 and W2 over 1, 2 and 4 server processes, with what Redis and PostgreSQL do for it
@@ -29,7 +31,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from benchmarks import broadcast, connecting, disk, open_room, processes
+from benchmarks import broadcast, connecting, disk, open_room, per_person, processes
 
 RESULTS: Final = Path(__file__).parent / "results" / "latest.json"
 
@@ -50,6 +52,8 @@ class Workloads(Protocol):
 MODULES: Final[dict[str, Workloads]] = {
     "W1": broadcast,
     "W2": broadcast,
+    "W3": per_person,
+    "W4": per_person,
     "W6": connecting,
     "W7": connecting,
     "W10": processes,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from benchmarks import disk, hub
+from benchmarks import hub
 from benchmarks.client import load_client
 from benchmarks.hub import Hub
 
@@ -33,14 +32,9 @@ def run(workloads: Collection[str], systems: Collection[str]) -> dict[str, dict[
         for system in SYSTEMS:
             if system not in systems:
                 continue
-            with contextlib.ExitStack() as stack:
-                environment = {}
-                if system == "hub_postgres":
-                    environment["DATABASE_URL"] = stack.enter_context(disk.postgres())
-                    if not environment["DATABASE_URL"]:
-                        print(f"skipped {system}: there is no PostgreSQL", flush=True)
-                        continue
-                up = stack.enter_context(hub.running(environment))
+            with hub.on(system) as up:
+                if up is None:
+                    continue
                 found[workload][system] = WORKLOADS[workload](up)
     return found
 

@@ -13,11 +13,12 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks import disk
 from hub.local import redis
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -56,9 +57,14 @@ class Hub:
 
     def sockets(self, people: int, path: str = "/ws/") -> list[tuple[str, ...]]:
         """Connections of so many new people, each signed in, for the load client."""
+        return self.connections([cookie for _, cookie in self.work("people", n=people)], path)
+
+    def connections(
+        self, cookies: Iterable[str], path: str = "/ws/", kind: str = "ws"
+    ) -> list[tuple[str, ...]]:
+        """One for each of these sessions."""
         origin = f"Origin: {self.environment['HUB_URL']}"
-        made = self.work("people", n=people)
-        return [("ws", path, f"Cookie: {cookie}", origin) for _, cookie in made]
+        return [(kind, path, f"Cookie: {cookie}", origin) for cookie in cookies]
 
     def work(self, name: str, **arguments: Any) -> Any:
         """Run a function of `benchmarks/inside.py` in a process of the hub's; what it printed as JSON."""
@@ -108,6 +114,18 @@ def running(
         stack.callback(hub.stop)
         hub.start()
         yield hub
+
+
+@contextlib.contextmanager
+def on(system: str) -> Iterator[Hub | None]:
+    """`hub`, on SQLite, or `hub_postgres`; None, and that is said, where there is no PostgreSQL."""
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(disk.postgres()) if system == "hub_postgres" else ""
+        if system == "hub_postgres" and not url:
+            print(f"skipped {system}: there is no PostgreSQL", flush=True)
+            yield None
+        else:
+            yield stack.enter_context(running({"DATABASE_URL": url}))
 
 
 @contextlib.contextmanager

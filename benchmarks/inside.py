@@ -20,13 +20,17 @@ import django
 django.setup()
 
 # isort: split
+from asgiref.sync import async_to_sync
+from channels_redis.pubsub import RedisPubSubChannelLayer
 from django.conf import settings
 from django.contrib.auth import get_user_model, login
 from django.core.management import call_command
+from django.db import transaction
 from django.test import RequestFactory
 
 import events
 from events import log
+from notifications import EVERYONE, notify
 
 TYPE: Final = "bench.event"
 PADDING: Final = "x" * 60
@@ -44,16 +48,16 @@ def people(n: int) -> list[list[Any]]:
     made = accounts.bulk_create(
         get_user_model()(username=f"p{number}", is_staff=True) for number in range(n)
     )
-    engine = import_module(settings.SESSION_ENGINE)
-    found = []
-    for user in made:
-        request = RequestFactory().get("/")
-        request.session = engine.SessionStore()
-        login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
-        request.session.save()
-        cookie = f"{settings.SESSION_COOKIE_NAME}={request.session.session_key}"
-        found.append([user.pk, cookie])
-    return found
+    with transaction.atomic():
+        return [[user.pk, _signed_in(user)] for user in made]
+
+
+def _signed_in(user: Any) -> str:
+    request = RequestFactory().get("/")
+    request.session = import_module(settings.SESSION_ENGINE).SessionStore()
+    login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
+    request.session.save()
+    return f"{settings.SESSION_COOKIE_NAME}={request.session.session_key}"
 
 
 def cursor(topics: Sequence[str]) -> str:
@@ -64,30 +68,117 @@ def _data(n: int) -> dict[str, Any]:
     return {"n": n, "ts": time.monotonic_ns(), "padding": PADDING}
 
 
-def singles(topics: Sequence[str], n: int, rate: float, first: int = 1) -> dict[str, float]:
-    """`n` events, one call and one transaction each, round robin; `rate` a second (0: as fast as it goes)."""
-    began, cpu = time.monotonic(), time.process_time()
-    for number in range(n):
+class _Watch:
+    def __init__(self) -> None:
+        self.began_ns, self._cpu = time.monotonic_ns(), time.process_time()
+
+    def wait_for(self, number: int, rate: float) -> None:
+        """Until it is time for this call, at `rate` a second (0: as fast as it goes)."""
         if rate:
-            time.sleep(max(0.0, began + number / rate - time.monotonic()))
-        topic = topics[number % len(topics)]
-        events.publish(topic, TYPE, _data(first + number // len(topics)))
-    return {"seconds": time.monotonic() - began, "cpu_s": time.process_time() - cpu}
+            due = self.began_ns / 1e9 + number / rate
+            time.sleep(max(0.0, due - time.monotonic()))
+
+    def said(self, calls: int) -> dict[str, float]:
+        return {
+            "calls": calls,
+            "began_ns": self.began_ns,
+            "seconds": (time.monotonic_ns() - self.began_ns) / 1e9,
+            "cpu_s": time.process_time() - self._cpu,
+        }
+
+
+def singles(topics: Sequence[str], n: int, rate: float = 0, first: int = 1) -> dict[str, float]:
+    """`n` events, one call and one transaction each, round robin; `rate` a second (0: as fast as it goes)."""
+    return _one_by_one(events.publish, topics, n, rate, first)
 
 
 def batches(topics: Sequence[str], n: int, size: int, first: int = 1) -> dict[str, float]:
     """`n` events by `publish_many`, `size` a call, as fast as it goes."""
-    began, cpu = time.monotonic(), time.process_time()
+    return _many_at_once(events.publish_many, topics, n, size, first)
+
+
+def whispers(topics: Sequence[str], n: int, rate: float = 0, first: int = 1) -> dict[str, float]:
+    return _one_by_one(events.whisper, topics, n, rate, first)
+
+
+def whispers_at_once(topics: Sequence[str], n: int, size: int, first: int = 1) -> dict[str, float]:
+    return _many_at_once(events.whisper_many, topics, n, size, first)
+
+
+def stock(topics: Sequence[str], n: int) -> dict[str, float]:
+    """`async_to_sync(group_send)` of the layer of channels_redis, unencrypted, to groups that nobody has joined."""
+    host = {"address": settings.REDIS_URL, "socket_timeout": None}
+    layer: Any = RedisPubSubChannelLayer(hosts=[host])
+    send = async_to_sync(layer.group_send)
+    watch = _Watch()
+    for number in range(n):
+        topic = topics[number % len(topics)]
+        whisper = {"topic": topic, "type": TYPE, "data": _data(1 + number // len(topics))}
+        send(topic, {"type": "hub.whisper", "whisper": whisper})
+    return watch.said(n)
+
+
+def accounts(n: int) -> int:
+    """So many more people who are not signed in."""
+    people = get_user_model()
+    made = people._default_manager.bulk_create(
+        people(username=f"q{number}", is_staff=True) for number in range(n)
+    )
+    return len(made)
+
+
+def announce(title: str) -> dict[str, float]:
+    """One notification to everybody; `calls` is how many people got it."""
+    watch = _Watch()
+    return watch.said(notify(to=EVERYONE, kind=TYPE, title=title))
+
+
+def _one_by_one(
+    call: Callable[[str, str, dict[str, Any]], Any],
+    topics: Sequence[str],
+    n: int,
+    rate: float,
+    first: int,
+) -> dict[str, float]:
+    watch = _Watch()
+    for number in range(n):
+        watch.wait_for(number, rate)
+        call(topics[number % len(topics)], TYPE, _data(first + number // len(topics)))
+    return watch.said(n)
+
+
+def _many_at_once(
+    call: Callable[[list[tuple[str, str, dict[str, Any]]]], Any],
+    topics: Sequence[str],
+    n: int,
+    size: int,
+    first: int,
+) -> dict[str, float]:
+    watch = _Watch()
     for start in range(0, n, size):
-        events.publish_many(
-            (topics[number % len(topics)], TYPE, _data(first + number // len(topics)))
-            for number in range(start, min(n, start + size))
+        call(
+            [
+                (topics[number % len(topics)], TYPE, _data(first + number // len(topics)))
+                for number in range(start, min(n, start + size))
+            ]
         )
-    return {"seconds": time.monotonic() - began, "cpu_s": time.process_time() - cpu}
+    return watch.said(-(-n // size))
 
 
 WORKS: Final[dict[str, Callable[..., Any]]] = {
-    work.__name__: work for work in (prepare, people, cursor, singles, batches)
+    work.__name__: work
+    for work in (
+        prepare,
+        people,
+        cursor,
+        singles,
+        batches,
+        whispers,
+        whispers_at_once,
+        stock,
+        accounts,
+        announce,
+    )
 }
 
 if __name__ == "__main__":
