@@ -24,8 +24,6 @@ QUIET: Final = 2.0
 """Seconds without anything before a run: everybody has heard who else came in."""
 LOST: Final = 10.0
 """Seconds without a delivery after which what is missing counts as lost."""
-LONGEST: Final = 90.0
-"""Seconds of one run; what has not come then counts as lost."""
 TOPIC: Final = "group.dashboard"
 
 Figures = dict[str, float]
@@ -149,34 +147,23 @@ def settle(client: LoadClient) -> None:
 
 def measured(up: Up, *, n: int, size: int, rate: float, first: int, joined: bool) -> Figures:
     before, client_before = up.cpu(), up.client.report()["client_cpu_s"]
-    began = time.monotonic()
     up.publish(n=n, size=size, rate=rate, first=first, joined=joined)
-    owed = n * PEOPLE
-    came: list[dict[str, Any]] = []
-    last_came = time.monotonic()
-    while sum(one["deliveries"] for one in came) < owed:
-        time.sleep(0.5)
-        came.append(up.client.report())
-        now = time.monotonic()
-        last_came = now if came[-1]["deliveries"] else last_came
-        if now > last_came + LOST or now > began + LONGEST:
-            break
-    total = sum(one["deliveries"] for one in came)
-    some = [one for one in came if one["deliveries"]]
-    if not some:
+    came = up.client.level(first + n - 1, LOST)
+    total = came["deliveries"]
+    if not total:
         raise Missing("nothing was delivered")
-    seconds = (max(one["last_ns"] for one in some) - min(one["first_ns"] for one in some)) / 1e9
+    seconds = (came["last_ns"] - came["first_ns"]) / 1e9
     return {
         "events": n,
         "deliveries_per_s": total / seconds,
         "cpu_us_per_delivery": (up.cpu() - before) / total * 1e6,
-        "p50_ms": max(one["p50_ms"] for one in some),
-        "p99_ms": max(one["p99_ms"] for one in some),
-        "frames_per_s": sum(one["frames"] for one in some) / seconds,
-        "events_per_frame": total / sum(one["frames"] for one in some),
-        "lost": owed - total,
-        "doubled": sum(one["doubled"] for one in came),
-        "client_cpu_us_per_delivery": (came[-1]["client_cpu_s"] - client_before) / total * 1e6,
+        "p50_ms": came["p50_ms"],
+        "p99_ms": came["p99_ms"],
+        "frames_per_s": came["frames"] / seconds,
+        "events_per_frame": total / came["frames"],
+        "lost": n * PEOPLE - total,
+        "doubled": came["doubled"],
+        "client_cpu_us_per_delivery": (came["client_cpu_s"] - client_before) / total * 1e6,
     }
 
 
