@@ -8,6 +8,7 @@ out stays there as the last one left it.
     W4     whispers to 1,000 people, each to one of them, beside the stock `async_to_sync(group_send)`
     W6     1,000 people come in with a cursor, and again, level, after a restart
     W7     what one of 5,000 idle sockets holds
+    W8     1,000 people come back 500 events behind on one topic, while it goes on
     W10    W1 and W2 over 1, 2 and 4 server processes, with what Redis and PostgreSQL do for it
     rooms  how long a room of 100,000 messages takes to open
 
@@ -31,7 +32,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from benchmarks import broadcast, connecting, disk, open_room, per_person, processes
+from benchmarks import broadcast, catching_up, connecting, disk, open_room, per_person, processes
 
 RESULTS: Final = Path(__file__).parent / "results" / "latest.json"
 
@@ -56,6 +57,7 @@ MODULES: Final[dict[str, Workloads]] = {
     "W4": per_person,
     "W6": connecting,
     "W7": connecting,
+    "W8": catching_up,
     "W10": processes,
 }
 ROOMS: Final = "rooms"
