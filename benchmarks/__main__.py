@@ -10,6 +10,7 @@ out stays there as the last one left it.
     W7     what one of 5,000 idle sockets holds
     W8     1,000 people come back 500 events behind on one topic, while it goes on
     W10    W1 and W2 over 1, 2 and 4 server processes, with what Redis and PostgreSQL do for it
+    W11    1,000 people by SSE, long poll and poll
     rooms  how long a room of 100,000 messages takes to open
 
 W1 and W2 run the whole product, signed in and on SQLite with `synchronous=FULL`: `hub`; with every event a write of
@@ -32,7 +33,16 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from benchmarks import broadcast, catching_up, connecting, disk, open_room, per_person, processes
+from benchmarks import (
+    broadcast,
+    catching_up,
+    connecting,
+    disk,
+    open_room,
+    per_person,
+    processes,
+    transports,
+)
 
 RESULTS: Final = Path(__file__).parent / "results" / "latest.json"
 
@@ -59,6 +69,7 @@ MODULES: Final[dict[str, Workloads]] = {
     "W7": connecting,
     "W8": catching_up,
     "W10": processes,
+    "W11": transports,
 }
 ROOMS: Final = "rooms"
 
