@@ -5,6 +5,7 @@ Prints one JSON value.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -29,7 +30,8 @@ from django.db import transaction
 from django.test import RequestFactory
 
 import events
-from events import log
+from events import log, presence, redis_client
+from events.topics import room
 from notifications import EVERYONE, notify
 
 TYPE: Final = "bench.event"
@@ -165,6 +167,24 @@ def _many_at_once(
     return watch.said(-(-n // size))
 
 
+def presence_in_rooms(rooms: int, times: int) -> dict[str, float]:
+    """Somebody is in each of so many rooms, and one process looks so many times whether they still are."""
+    return asyncio.run(_presence_in_rooms(rooms, times))
+
+
+async def _presence_in_rooms(rooms: int, times: int) -> dict[str, float]:
+    held = {presence.Lease(room(n), 1, "p", "c"): True for n in range(1, rooms + 1)}
+    await presence.hold(held)
+    began = time.process_time()
+    for _ in range(times):
+        await presence.sweep()
+    took = time.process_time() - began
+    await presence.release(dict.fromkeys(held, 0.0))
+    await presence.sweep()
+    await redis_client.close()
+    return {"cpu_s": took}
+
+
 WORKS: Final[dict[str, Callable[..., Any]]] = {
     work.__name__: work
     for work in (
@@ -178,6 +198,7 @@ WORKS: Final[dict[str, Callable[..., Any]]] = {
         stock,
         accounts,
         announce,
+        presence_in_rooms,
     )
 }
 
