@@ -88,6 +88,14 @@ def default_topics(user_id: int) -> list[str]:
     return default_topics_of([user_id])[user_id]
 
 
+def topics_of(user: User) -> list[str]:
+    """`default_topics` of an account that was read a moment ago."""
+    if not is_staff_of_hub(user):
+        return []
+    teams = user.groups.order_by("pk").values_list("pk", flat=True)
+    return [topics.user(user.pk), *topics.groups(), *map(topics.team, teams)]
+
+
 def default_topics_of(user_ids: Collection[int]) -> dict[int, list[str]]:
     """`default_topics` of many people, in as many queries as of one."""
     teams: dict[int, list[str]] = defaultdict(list)

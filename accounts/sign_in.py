@@ -7,6 +7,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.contrib.admin.forms import AdminAuthenticationForm
+from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.models import AnonymousUser, User
@@ -55,6 +56,12 @@ class Backend(ModelBackend):
         **kwargs: Any,
     ) -> User | None:
         return await sync_to_async(self.authenticate)(request, username, password, **kwargs)
+
+    def get_user(self, user_id: int) -> User | None:
+        """With what they chose, which every page asks for."""
+        accounts = get_user_model()._default_manager.select_related("hub_profile")
+        user = accounts.filter(pk=user_id).first()
+        return user if self.user_can_authenticate(user) else None
 
     def user_can_authenticate(self, user: User | AnonymousUser | None) -> bool:
         return isinstance(user, User) and is_staff_of_hub(user)

@@ -18,7 +18,8 @@ _LOOKED_AT_MOST: Final = 200  # events of each topic; further back nothing is "l
 
 def recent(names: Collection[str], limit: int) -> list[dict[str, Any]]:
     """The newest titled events of these topics, newest first: `{topic, offset, type, title, url, at, about}`."""
-    found = _standing([event for name in names for event in _titled(name, limit)])
+    newest = log.newest_of(names, limit)
+    found = _standing([event for name in names for event in _titled(name, newest[name], limit)])
     return [item(event) for event in sorted(found, key=lambda each: each.at, reverse=True)[:limit]]
 
 
@@ -27,9 +28,8 @@ def subjects() -> dict[str, str]:
     return {each.type: str(each.model._meta.verbose_name) for each in model_events.every()}
 
 
-def _titled(name: str, limit: int) -> list[LoggedEvent]:
+def _titled(name: str, newest: list[LoggedEvent], limit: int) -> list[LoggedEvent]:
     """In one look as a rule; a topic that is mostly other things is looked at once more, further back."""
-    newest = log.page(name, None, limit)
     found = list(filter(has_title, newest))
     if len(found) < limit == len(newest) and limit < _LOOKED_AT_MOST:
         older = log.page(name, newest[-1].offset, _LOOKED_AT_MOST - limit)

@@ -117,7 +117,7 @@ def open_frame(request: HttpRequest) -> Frame:
 
 
 def start(user: User) -> Start:
-    names = tuple(audience.default_topics(user.pk))
+    names = tuple(audience.topics_of(user))
     heard = my_rooms.heard(user) if names else []
     return Start(names, log.position([*names, *heard]))
 

@@ -24,28 +24,28 @@ TROUBLE: Final = ("job.failed", "job.lost")
 _LOOKED_THROUGH: Final = 100  # jobs that went wrong, some of which have gone on since
 
 
-def snapshot(user: User, start: context.Start | None = None) -> dict[str, Any]:
+def snapshot(user: User, frame: context.Frame | None = None) -> dict[str, Any]:
     """Snapshot + the events above its cursor = a fresh snapshot; people come and go by whispers.
 
-    A page gives the start of its frame, which is what its live part goes on from. Counts, unlike rows with ids, can't
-    be merged twice: they are of what lies at or below it.
+    A page gives its frame, whose start is what its live part goes on from, and what that has read already. Counts,
+    unlike rows with ids, can't be merged twice: they are of what lies at or below it.
     """
-    start = start or context.start(user)
+    start = (frame and frame.start) or context.start(user)
     names, heads = start.topics, start.position.heads
     per_minute = log.per_minute({name: heads[name] for name in names})
     return {
         "cursor": start.position.cursor,
         "topics": list(names),
         "announcements": announcements.visible_to(user, ANNOUNCEMENTS).items,
-        "unread": inbox.unread(user),
+        "unread": frame.unread if frame else inbox.unread(user),
         "needs_me": needs_me(user),
         "activity": lately(user, names),
         "people": people(topics.DASHBOARD),
-        "rooms": my_rooms.mine(user),
+        "rooms": list(frame.rooms) if frame else my_rooms.mine(user),
         "per_minute": [{"at": log.rfc3339(at), "count": count} for at, count in per_minute],
         "jobs": {
             "running": jobs.running(user, RUNNING),
-            "live": context.live_jobs(user),
+            "live": list(frame.jobs) if frame else context.live_jobs(user),
             "today": jobs.today(profiles.zone(user), heads.get(topics.DASHBOARD, 0)),
             "workers_away": None if (since := jobs.outage()) is None else log.rfc3339(since),
         },

@@ -70,7 +70,7 @@ def wall(request: HttpRequest) -> HttpResponse:
 
 
 def _board(request: HttpRequest) -> dict[str, Any]:
-    shown = snapshot(_me(request), open_frame(request).start)
+    shown = snapshot(_me(request), open_frame(request))
     return {
         "snapshot": shown,
         "events_last_hour": sum(minute["count"] for minute in shown["per_minute"]),

@@ -165,7 +165,7 @@ def test_costs_few_queries_however_much_there_is(client, alice, django_assert_ma
         announcements.create(alice, f"Notice {at}")
     client.force_login(alice)
     client.get("/")
-    with django_assert_max_num_queries(44):
+    with django_assert_max_num_queries(26):
         client.get("/")
 
 

@@ -4,8 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from chat import rooms
 from notifications import inbox, notify
 from notifications.models import Notification
+from tests.chat.test_messages import say
 
 pytestmark = pytest.mark.django_db
 
@@ -82,3 +84,14 @@ def test_older_pages_are_a_link_away(as_alice, alice):
     older = as_alice.get("/inbox/", {"before": first.context["next"]})
     assert len(first.context["items"]) == inbox.PAGE
     assert [item["title"] for item in older.context["items"]][-1] == "Order 0"
+
+
+def test_costs_few_queries_however_long(as_alice, alice, bob, django_assert_max_num_queries):
+    direct, _is_new = rooms.direct(bob, [alice])
+    say(bob, direct)
+    say(bob, rooms.create(bob, "closed", "Night", members=[alice]))
+    for at in range(inbox.PAGE + 5):
+        tell(alice, f"Order {at}", actor=bob)
+    as_alice.get("/inbox/")
+    with django_assert_max_num_queries(12):
+        as_alice.get("/inbox/")
