@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import orjson
 from django.db import connection
-from django.db.models import Case, Count, F, Max, Min, When
-from django.db.models.functions import TruncMinute
+from django.db.models import Case, Count, F, Max, Min, TextField, When
+from django.db.models.functions import Cast, Substr
 from django.utils import timezone
 
 from events import epoch as epochs
@@ -177,10 +177,12 @@ def per_minute(heads: Mapping[str, int], minutes: int = 60) -> list[tuple[dateti
     found = (
         Event.objects.filter(topic__in=list(heads), offset__lte=head, at__gte=first)
         .order_by()
-        .values_list(TruncMinute("at", tzinfo=UTC))
+        # As text: SQLite would call Python for every event to cut its time off.
+        .values_list(Substr(Cast("at", TextField()), 1, len("2026-01-31 12:59")))
         .annotate(Count("id"))
     )
-    for minute, count in found:
+    for text, count in found:
+        minute = datetime.fromisoformat(text).replace(tzinfo=UTC)
         if minute in counts:
             counts[minute] += count
     return list(counts.items())
