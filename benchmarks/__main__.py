@@ -19,6 +19,9 @@ given the same events, what people would take instead: nginx with nchan, `ws` an
 and the tutorial of Channels, none of which stores anything or knows who is there. At W1 each of them is sent a batch as
 single messages and, as `…_joined`, as one. `SYSTEMS="hub nchan"` runs some.
 
+W3, W8 and W11 are the hub alone, on both databases, with what is wanted beside each figure; at W11 each transport is a
+system of its own, such as `hub_sse`. Polls ask again as soon as they are answered.
+
 Each figure is the median of `RUNS`. Latency counts from just before the publishing call, so the hub's holds the commit.
 Fails when a delivery of the hub's is lost or doubled.
 """
