@@ -6,11 +6,14 @@ out stays there as the last one left it.
     W2     1,000 people read one topic, 20 single events a second: nothing to join
     W3     1,000 people, an event for one of them at a time, in batches and singly; a notification for 10,000
     W4     whispers to 1,000 people, each to one of them, beside the stock `async_to_sync(group_send)`
+    W5     50 rooms of 20 people: posts stored, acknowledged and delivered
     W6     1,000 people come in with a cursor, and again, level, after a restart
     W7     what one of 5,000 idle sockets holds
     W8     1,000 people come back 500 events behind on one topic, while it goes on
+    W9     W2 with 100, 1,000 and 5,000 people; publishing and catching up with 10,000,000 events in the log
     W10    W1 and W2 over 1, 2 and 4 server processes, with what Redis and PostgreSQL do for it
     W11    1,000 people by SSE, long poll and poll
+    W12    dashboards and inboxes a second, the inbox with 100,000 rows
     rooms  how long a room of 100,000 messages takes to open
 
 W1 and W2 run the whole product, signed in and on SQLite with `synchronous=FULL`: `hub`; with every event a write of
@@ -39,9 +42,12 @@ from typing import Any, Final, Protocol
 from benchmarks import (
     broadcast,
     catching_up,
+    chatting,
     connecting,
     disk,
+    growth,
     open_room,
+    pages,
     per_person,
     processes,
     transports,
@@ -68,11 +74,14 @@ MODULES: Final[dict[str, Workloads]] = {
     "W2": broadcast,
     "W3": per_person,
     "W4": per_person,
+    "W5": chatting,
     "W6": connecting,
     "W7": connecting,
     "W8": catching_up,
+    "W9": growth,
     "W10": processes,
     "W11": transports,
+    "W12": pages,
 }
 ROOMS: Final = "rooms"
 

@@ -35,11 +35,12 @@ class Publish(Protocol):
 
 @dataclass(frozen=True)
 class Up:
-    """A server with its `PEOPLE` connected."""
+    """A server with its people connected."""
 
     client: LoadClient
     cpu: Callable[[], float]
     publish: Publish
+    people: int = PEOPLE
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def measured(up: Up, *, n: int, size: int, rate: float, first: int, joined: bool
         "p99_ms": came["p99_ms"],
         "frames_per_s": came["frames"] / seconds,
         "events_per_frame": total / came["frames"],
-        "lost": n * PEOPLE - total,
+        "lost": n * up.people - total,
         "doubled": came["doubled"],
         "client_cpu_us_per_delivery": (came["client_cpu_s"] - client_before) / total * 1e6,
     }

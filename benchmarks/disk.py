@@ -12,6 +12,8 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peer import Missing
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -21,6 +23,18 @@ def postgres(preload: str = "") -> Iterator[str]:
     os.environ.pop("TEST_DATABASE_URL", None)  # only a server of our own is filled
     with _script("test").postgres(fsync=True, preload=preload) as url:
         yield url.replace("/hub?", "/postgres?")
+
+
+@contextlib.contextmanager
+def environment(system: str) -> Iterator[dict[str, str]]:
+    """What the hub is to be run with: `hub` on SQLite, `hub_postgres` on a private PostgreSQL. Raises Missing."""
+    if system == "hub":
+        yield {}
+        return
+    with postgres() as url:
+        if not url:
+            raise Missing("there is no PostgreSQL")
+        yield {"DATABASE_URL": url}
 
 
 def commits_per_s(seconds: float = 1.0) -> float:

@@ -10,7 +10,9 @@ import json
 import os
 import sys
 import time
+import uuid
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from importlib import import_module
 from typing import Any, Final
 
@@ -26,13 +28,17 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 from django.conf import settings
 from django.contrib.auth import get_user_model, login
 from django.core.management import call_command
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import RequestFactory
+from django.utils import timezone
 
 import events
-from events import log, presence, redis_client
-from events.topics import room
+from chat import messages
+from chat import rooms as chat
+from events import log, presence, redis_client, topics
 from notifications import EVERYONE, notify
+from notifications.models import Inbox, Notification
+from tasks import jobs
 
 TYPE: Final = "bench.event"
 PADDING: Final = "x" * 60
@@ -45,10 +51,11 @@ def prepare() -> None:
 
 
 def people(n: int) -> list[list[Any]]:
-    """So many accounts, each signed in: `[id, session cookie]`."""
+    """So many new accounts, each signed in: `[id, session cookie]`."""
     accounts = get_user_model()._default_manager
+    first = accounts.count()
     made = accounts.bulk_create(
-        get_user_model()(username=f"p{number}", is_staff=True) for number in range(n)
+        get_user_model()(username=f"p{first + number}", is_staff=True) for number in range(n)
     )
     with transaction.atomic():
         return [[user.pk, _signed_in(user)] for user in made]
@@ -173,7 +180,7 @@ def presence_in_rooms(rooms: int, times: int) -> dict[str, float]:
 
 
 async def _presence_in_rooms(rooms: int, times: int) -> dict[str, float]:
-    held = {presence.Lease(room(n), 1, "p", "c"): True for n in range(1, rooms + 1)}
+    held = {presence.Lease(topics.room(n), 1, "p", "c"): True for n in range(1, rooms + 1)}
     await presence.hold(held)
     began = time.process_time()
     for _ in range(times):
@@ -183,6 +190,73 @@ async def _presence_in_rooms(rooms: int, times: int) -> dict[str, float]:
     await presence.sweep()
     await redis_client.close()
     return {"cpu_s": took}
+
+
+def rooms(rooms: int, members: int) -> list[list[str]]:
+    """Closed rooms, each with so many people of its own: `[topic, session cookie]` of everybody, room after room."""
+    found = []
+    for number in range(rooms):
+        made = people(members)
+        users = get_user_model()._default_manager.in_bulk([pk for pk, _ in made])
+        owner, *others = users.values()
+        room = chat.create(owner, "closed", f"Room {number}", members=others)
+        found += [[topics.room(room.pk), cookie] for _, cookie in made]
+    return found
+
+
+def desk(rows: int) -> str:
+    """The session cookie of somebody who has been here for long: an inbox of so many, rooms, jobs, a log."""
+    [[pk, cookie], [other, _]] = people(2)
+    user, bob = (get_user_model()._default_manager.get(pk=one) for one in (pk, other))
+    for start in range(0, rows, 5000):
+        Notification.objects.bulk_create(
+            Notification(
+                recipient=user,
+                actor=bob,
+                kind="bench.row",
+                title=f"Order {number} is late",
+                read_at=None if number % 10 else timezone.now(),
+            )
+            for number in range(start, min(rows, start + 5000))
+        )
+    unread = Notification.objects.filter(recipient=user, read_at=None).count()
+    Inbox.objects.update_or_create(user=user, defaults={"unread": unread})
+    for number in range(20):
+        room = chat.create(bob, "closed", f"Room {number}", members=[user])
+        messages.post(bob, room.pk, uuid.uuid4(), "Good morning")
+    for number in range(40):
+        jobs.create(kind="bench.job", title=f"Job {number}", owner=(user, bob)[number % 2])
+    for start in range(0, 10_000, 100):
+        events.publish_many(
+            (topics.DASHBOARD, TYPE, {"title": f"Order {start + n}"}) for n in range(100)
+        )
+    return str(cookie)
+
+
+def fill_log(n: int, per_topic: int) -> int:
+    """So many numbered events in topics of nobody, of the last days; by the database itself, a million at a time."""
+    series = "WITH RECURSIVE s(i) AS (SELECT %s UNION ALL SELECT i + 1 FROM s WHERE i < %s)"
+    if connection.vendor == "postgresql":
+        series = "WITH s AS (SELECT i FROM generate_series(%s::bigint, %s::bigint) AS s(i))"
+    data = json.dumps(_data(1))
+    at = connection.ops.adapt_datetimefield_value(timezone.now() - timedelta(days=1))
+    for start in range(0, n, 1_000_000):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"""
+                INSERT INTO hub_events_event (topic, "offset", type, data, at)
+                {series} SELECT 'user.' || (1000000 + i / %s), 1 + i %% %s, %s, %s, %s FROM s
+                """,
+                [start, min(n, start + 1_000_000) - 1, per_topic, per_topic, TYPE, data, at],
+            )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO hub_events_topic (name, head, floor)
+            SELECT topic, max("offset"), 0 FROM hub_events_event WHERE topic LIKE 'user.1______' GROUP BY topic
+            """
+        )
+    return n
 
 
 WORKS: Final[dict[str, Callable[..., Any]]] = {
@@ -199,6 +273,9 @@ WORKS: Final[dict[str, Callable[..., Any]]] = {
         accounts,
         announce,
         presence_in_rooms,
+        rooms,
+        desk,
+        fill_log,
     )
 }
 
