@@ -76,9 +76,11 @@ class Posts:
 
 
 @contextlib.asynccontextmanager
-async def posting(url: str, *, again: bool = False) -> AsyncIterator[Posts]:
-    """20 POSTs a second meanwhile, each over a connection of its own and with a key of its own. `again`: what fails is
-    sent again with the same key until it is accepted."""
+async def posting(
+    url: str, *, again: bool = False, rate: float = PER_SECOND
+) -> AsyncIterator[Posts]:
+    """`rate` POSTs a second meanwhile, each over a connection of its own and with a key of its own. `again`: what fails
+    is sent again with the same key until it is accepted."""
     user = await in_database(newcomer, "poster", is_superuser=True, is_staff=True)
     _, secret = await in_database(make_key, user, "posts")
     posts = Posts()
@@ -116,7 +118,7 @@ async def posting(url: str, *, again: bool = False) -> AsyncIterator[Posts]:
                 if over.is_set():
                     return
                 group.create_task(one(f"{user.pk}-post-{number}"))
-                await asyncio.sleep(max(0.0, began + (number + 1) / PER_SECOND - time.monotonic()))
+                await asyncio.sleep(max(0.0, began + (number + 1) / rate - time.monotonic()))
 
     keeping = asyncio.create_task(keep())
     try:

@@ -112,7 +112,7 @@ class Marks:
 
     def __str__(self) -> str:
         return (
-            f"{self.n} marks, went back {len(self.back)} times, {len(self.refused)} refused, last read is not the most"
+            f"{self.n} marks, went back {len(self.back)} times, {len(self.refused)} refused {self.refused[:1] or ''}, last read is not the most"
             f" {self.not_the_most or 'never'}, counts differ {self.never_agreed or 'never'}, all agreed after"
             f" {self.agreed:.2f} s"
         )
