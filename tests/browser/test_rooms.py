@@ -479,6 +479,25 @@ def test_a_room_is_left_and_deleted_by_way_of_a_question(page_for: PageFor, asid
     expect(row(other, room)).to_have_count(0)
 
 
+def test_the_settings_of_a_room_that_is_gone_lead_to_the_rooms(page_for: PageFor, aside: Aside):
+    page = page_for("alice")
+    room = aside(make, user_of(page), "Prices", [])
+    enter(page, f"/rooms/{room.pk}/settings/")
+    aside(rooms.delete, room)
+    notice = page.locator(".notice", has_text="You can no longer read this room.")
+    expect(notice).to_be_visible(timeout=SLOW)
+    assert page.evaluate(
+        """() => {
+             const above = document.querySelector('.page-settings > .head').getBoundingClientRect();
+             const notice = document.querySelector('.page-settings > .notice');
+             return notice.getBoundingClientRect().top - above.bottom >= 8;
+           }"""
+    )
+    expect(page.get_by_role("link", name="Back to the room")).to_have_count(0)
+    page.locator("main").get_by_role("link", name="Rooms", exact=True).click()
+    expect(page).to_have_url(re.compile("/rooms/$"))
+
+
 def test_the_dashboard_shows_rooms_with_news_live(page_for: PageFor, aside: Aside, bob):
     page = page_for("alice")
     room = aside(make, bob, "Prices", [user_of(page)])

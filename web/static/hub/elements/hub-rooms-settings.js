@@ -98,6 +98,8 @@ class HubRoomsSettings extends HTMLElement {
 
   #leave() {
     slot(this, "gone").hidden = false;
+    slot(this, "back").hidden = true;
+    slot(this, "rooms").hidden = false;
     for (const part of this.querySelectorAll(".setting")) part.hidden = true;
   }
 }
