@@ -351,6 +351,90 @@ def test_a_page_from_the_back_button_has_the_draft_as_it_is_by_now(pair):
     wait_until_live(alice)
 
 
+def draft_of(page: Page, room: Room) -> str | None:
+    found: str | None = page.evaluate(
+        "(key) => localStorage.getItem(key)", f"hub.draft.{user_of(page).pk}.{room.pk}"
+    )
+    return found
+
+
+def until_stored(page: Page, room: Room, text: str | None) -> None:
+    page.wait_for_function(
+        "([key, text]) => localStorage.getItem(key) === text",
+        arg=[f"hub.draft.{user_of(page).pk}.{room.pk}", text],
+    )
+
+
+def test_a_page_that_is_loaded_again_takes_the_draft_from_where_it_is_stored(pair):
+    alice, _bob, room = pair
+    composer(alice).fill("stale text")
+    until_stored(alice, room, "stale text")
+    alice.goto("/inbox/")
+    other = alice.context.new_page()
+    other.context.user = user_of(alice)
+    enter(other, room)
+    expect(composer(other)).to_have_value("stale text")
+    composer(other).press("Enter")
+    expect(row(other, "stale text")).to_have_attribute("data-id", re.compile(r"\d+"))
+    until_stored(other, room, None)
+    alice.go_back()
+    wait_until_live(alice)
+    expect(composer(alice)).to_have_value("")
+    composer(alice).fill("old words")
+    until_stored(alice, room, "old words")
+    alice.goto("/inbox/")
+    composer(other).fill("new longer words")
+    until_stored(other, room, "new longer words")
+    alice.go_back()
+    wait_until_live(alice)
+    expect(composer(alice)).to_have_value("new longer words")
+    alice.goto("/inbox/")
+    assert draft_of(other, room) == "new longer words"
+
+
+def test_what_could_not_be_stored_is_there_after_a_reload_and_the_back_button(pair):
+    alice, _bob, room = pair
+    full = "() => { Storage.prototype.setItem = () => { throw new Error('full'); }; }"
+    noted = "(text) => Object.values(history.state ?? {}).includes(text)"
+    composer(alice).fill("stored")
+    until_stored(alice, room, "stored")
+    alice.add_init_script(f"if (sessionStorage.full) ({full})()")
+    alice.evaluate("sessionStorage.full = 'yes'")
+    alice.evaluate(full)
+    composer(alice).fill("stored and not")
+    alice.wait_for_function(noted, arg="stored and not")
+    alice.reload()
+    expect(composer(alice)).to_have_value("stored and not")
+    composer(alice).fill("stored and not yet")
+    alice.wait_for_function(noted, arg="stored and not yet")
+    alice.goto("/inbox/")
+    assert draft_of(alice, room) == "stored"
+    alice.evaluate("sessionStorage.removeItem('full')")
+    alice.go_back()
+    expect(composer(alice)).to_have_value("stored and not yet")
+    until_stored(alice, room, "stored and not yet")
+    assert not alice.evaluate(noted, "stored and not yet")
+
+
+def test_a_browser_that_stores_nothing_has_a_draft_until_it_is_sent(pair):
+    alice, _bob, room = pair
+    alice.add_init_script(
+        "Storage.prototype.setItem = Storage.prototype.removeItem = () => { throw new Error('no'); };"
+    )
+    enter(alice, room)
+    composer(alice).fill("half a sentence")
+    noted = "() => Object.values(history.state ?? {}).includes('half a sentence')"
+    alice.wait_for_function(noted)
+    alice.reload()
+    expect(composer(alice)).to_have_value("half a sentence")
+    wait_until_live(alice)
+    composer(alice).press("Enter")
+    expect(row(alice, "half a sentence")).to_have_attribute("data-id", re.compile(r"\d+"))
+    alice.reload()
+    wait_until_live(alice)
+    expect(composer(alice)).to_have_value("")
+
+
 def test_an_edit_to_nothing_is_said_to_be_refused(pair):
     alice, _bob, _room = pair
     send(alice, "to be emptied")

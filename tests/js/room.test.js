@@ -524,17 +524,39 @@ test("who only looks in, and what another tab has told, needs no mark", async ()
 
 // Drafts.
 
+function visit(state = null) {
+  return {
+    state,
+    replaceState(next) {
+      this.state = next;
+    },
+  };
+}
+
 test("drafts are each person's and each room's own", () => {
-  const alice = new Drafts(storage, 1);
-  const bob = new Drafts(storage, 2);
+  const alice = new Drafts(storage, 1, visit());
+  const bob = new Drafts(storage, 2, visit());
   alice.write(7, "half a sen");
   assert.equal(alice.read(7), "half a sen");
   assert.equal(alice.read(8), "");
   assert.equal(bob.read(7), "");
   alice.write(7, "  ");
   assert.equal(storage.length, 0);
-  assert.equal(new Drafts(refusing, 1).write(7, "x"), false);
-  assert.equal(new Drafts(null, 1).read(7), "");
+  assert.equal(new Drafts(null, 1, visit()).read(7), "");
+});
+
+test("a draft that can't be stored stays with the tab's history until it can", () => {
+  const here = visit({ of: "another" });
+  const refused = new Drafts(refusing, 1, here);
+  assert.equal(refused.write(7, "half a sen"), false);
+  assert.equal(refused.unstored(7), "half a sen");
+  assert.equal(refused.unstored(8), undefined);
+  assert.equal(new Drafts(storage, 2, here).unstored(7), undefined);
+  const stored = new Drafts(storage, 1, here);
+  assert.equal(stored.write(7, "half a sentence"), true);
+  assert.equal(stored.unstored(7), undefined);
+  assert.equal(stored.read(7), "half a sentence");
+  assert.equal(here.state.of, "another");
 });
 
 // Who is here.

@@ -12,7 +12,7 @@ export class RoomComposer {
   #form;
   #field;
   #drafts;
-  #kept; // what of it this browser keeps, as far as this tab knows
+  #kept; // what the browser has stored of it, as far as this tab knows
   #room;
   #on;
   #timer;
@@ -24,9 +24,9 @@ export class RoomComposer {
     this.#field = slot(form, "body");
     this.#room = room;
     this.#on = on;
-    this.#drafts = new Drafts(storage(), user);
+    this.#drafts = new Drafts(storage(), user, history);
     this.#kept = this.#drafts.read(room);
-    if (!this.#field.value) this.#field.value = this.#kept;
+    if (!this.#field.value) this.#field.value = this.#drafts.unstored(room) ?? this.#kept;
     form.addEventListener("submit", this.#submit);
     this.#writer = new Writer(
       this.#field,
@@ -41,6 +41,7 @@ export class RoomComposer {
     document.addEventListener("visibilitychange", this.#keep);
     window.addEventListener("storage", this.#elsewhere);
     window.addEventListener("pageshow", this.#back);
+    this.#keep();
   }
 
   stop() {
@@ -106,9 +107,9 @@ export class RoomComposer {
 
   #keep = () => {
     clearTimeout(this.#timer);
-    if (this.#field.value === this.#kept) return; // another tab may have gone on with it
-    this.#kept = this.#field.value;
-    this.#drafts.write(this.#room, this.#kept);
+    const isStored = this.#drafts.unstored(this.#room) === undefined;
+    if (isStored && this.#field.value === this.#kept) return; // another tab may have gone on with it
+    if (this.#drafts.write(this.#room, this.#field.value)) this.#kept = this.#field.value;
   };
 
   /** Another tab goes on with the draft, or has sent it; never under the hands of whoever writes here. */

@@ -348,7 +348,8 @@ class HubRoom extends HTMLElement {
     this.#list.toEnd();
     this.#moved();
     const address = `/rooms/${this.#room.id}/`;
-    if (location.pathname + location.search !== address) history.replaceState(null, "", address);
+    if (location.pathname + location.search !== address)
+      history.replaceState(history.state, "", address);
     return true;
   }
 
