@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from django.db import transaction
-from playwright.sync_api import Locator, Page, WebSocketRoute, expect
+from playwright.sync_api import Locator, Page, Route, WebSocketRoute, expect
 from websockets.exceptions import ConnectionClosed
 
 from accounts import profiles
@@ -68,6 +68,17 @@ class Line:
         self._page.context.set_offline(False)
         self._page.evaluate("dispatchEvent(new Event('online'))")
         wait_until_live(self._page)
+
+
+def held(page: Page, what: str) -> list[Route]:
+    """What is asked for from now on, to be let go one by one."""
+    asked: list[Route] = []
+
+    def hold(route: Route) -> None:
+        asked.append(route)
+
+    page.route(re.compile(what), hold)
+    return asked
 
 
 def make_room(owner: Any, members: Any = (), kind: str = "closed", name: str = "General") -> Room:
@@ -929,6 +940,25 @@ def test_people_and_emoji_are_completed(pair, aside: Aside):
     expect(bob.locator(".message[data-mention]")).to_contain_text("🎉")
     expect(bob.locator(".mention[data-me]")).to_have_text(f"@{name}")
     expect(alice.locator(".message[data-mention]")).to_have_count(0)
+
+
+@pytest.mark.parametrize("key", ["Enter", "Escape"])
+def test_a_name_asked_for_is_forgotten_by_whoever_goes_on(pair, key: str):
+    alice, _bob, _room = pair
+    asked = held(alice, r"/api/v1/people")
+    composer(alice).fill("hi ")
+    composer(alice).press("End")
+    with alice.expect_request(re.compile(r"/api/v1/people")):
+        composer(alice).press("@")
+    composer(alice).press(key)
+    expect(composer(alice)).to_have_value({"Enter": "", "Escape": "hi @"}[key])
+    while not asked:
+        alice.wait_for_timeout(10)
+    with alice.expect_response(re.compile(r"/api/v1/people")) as answer:
+        asked[0].continue_()
+    answer.value.finished()
+    alice.evaluate("() => new Promise((heard) => setTimeout(heard, 100))")
+    expect(alice.get_by_role("option")).to_have_count(0)
 
 
 def test_who_is_here_stands_at_the_side(pair):

@@ -164,6 +164,7 @@ export class RoomActs {
   async #save(edit) {
     const { item, row, form, field } = edit;
     const body = field.value.trim();
+    this.#writer.close();
     const problem = slot(form, "problem");
     problem.hidden = true;
     if (body === item.body) {

@@ -64,7 +64,7 @@ export class RoomComposer {
 
   /** What was written elsewhere on the page goes on here, below what stands here already. */
   keep(text) {
-    this.#field.value = [this.#field.value, text].filter((part) => part.trim()).join("\n\n");
+    this.#put([this.#field.value, text].filter((part) => part.trim()).join("\n\n"));
     this.#keep();
   }
 
@@ -93,7 +93,7 @@ export class RoomComposer {
       return;
     }
     this.#say("");
-    this.#field.value = "";
+    this.#put("");
     this.#keep();
     this.#on.send(body);
   };
@@ -121,8 +121,14 @@ export class RoomComposer {
   #back = ({ persisted }) => persisted && this.#reread();
 
   #reread() {
-    if (this.#field.value === this.#kept)
-      this.#field.value = this.#kept = this.#drafts.read(this.#room);
+    if (this.#field.value !== this.#kept) return;
+    this.#kept = this.#drafts.read(this.#room);
+    this.#put(this.#kept);
+  }
+
+  #put(text) {
+    this.#writer.close();
+    this.#field.value = text;
   }
 
   #say(text) {

@@ -30,15 +30,15 @@ export class Writer {
     field.addEventListener("keydown", this.#press);
     field.addEventListener("input", this.#typed);
     field.addEventListener("click", this.#moved);
-    field.addEventListener("blur", this.#close);
+    field.addEventListener("blur", this.close);
   }
 
   stop() {
-    this.#close();
+    this.close();
     this.#field.removeEventListener("keydown", this.#press);
     this.#field.removeEventListener("input", this.#typed);
     this.#field.removeEventListener("click", this.#moved);
-    this.#field.removeEventListener("blur", this.#close);
+    this.#field.removeEventListener("blur", this.close);
   }
 
   #press = (event) => {
@@ -51,6 +51,7 @@ export class Writer {
   };
 
   #act(name, event) {
+    this.close();
     if (!this.#keys[name]) return;
     event.preventDefault();
     this.#keys[name]();
@@ -63,7 +64,7 @@ export class Writer {
     if (event.key in steps) this.#choose((this.#chosen + steps[event.key]) % count);
     else if ((event.key === "Enter" && !event.shiftKey) || event.key === "Tab")
       this.#complete(this.#options[this.#chosen]);
-    else if (event.key === "Escape") this.#close();
+    else if (event.key === "Escape") this.close();
     else return false;
     event.preventDefault();
     event.stopPropagation();
@@ -81,7 +82,7 @@ export class Writer {
     clearTimeout(this.#timer);
     this.#asked += 1;
     if (!word) {
-      this.#close();
+      this.close();
       return;
     }
     this.#timer = setTimeout(() => this.#ask(word), word.sign === "@" ? PAUSE : 0);
@@ -103,7 +104,7 @@ export class Writer {
 
   #open(options) {
     if (!options.length) {
-      this.#close();
+      this.close();
       return;
     }
     this.#options = options;
@@ -148,14 +149,15 @@ export class Writer {
 
   #complete({ insert }) {
     const { text, caret } = completed(this.#field.value, this.#word, insert);
-    this.#close();
+    this.close();
     this.#field.value = text;
     this.#field.setSelectionRange(caret, caret);
     this.#field.focus();
     this.#keys.input?.();
   }
 
-  #close = () => {
+  /** Nothing is completed any more, nor by an answer that is under way. */
+  close = () => {
     clearTimeout(this.#timer);
     this.#asked += 1;
     this.#list?.remove();
