@@ -446,17 +446,83 @@ def test_a_browser_that_stores_nothing_has_a_draft_until_it_is_sent(pair):
     expect(composer(alice)).to_have_value("")
 
 
-def test_an_edit_to_nothing_is_said_to_be_refused(pair):
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("", "This is empty."),
+        (" \n ", "This is empty."),
+        ("\u200b\u3164", "This is empty."),
+        ("e\u0301" * 4000 + "x", "This is too long by 1 characters."),
+    ],
+    ids=["nothing", "spaces", "invisible", "long"],
+)
+def test_an_edit_that_would_be_refused_is_said_to_be_so(pair, change: str, why: str):
     alice, _bob, _room = pair
     send(alice, "to be emptied")
     expect(row(alice, "to be emptied")).to_be_visible()
     expect(alice.locator(".message[data-unsent]")).to_have_count(0)
     composer(alice).press("ArrowUp")
     field = alice.get_by_label("Edit message")
-    field.fill("")
+    field.fill(change)
     field.press("Enter")
-    expect(alice.get_by_text("This was not accepted.")).to_be_visible()
-    expect(field).to_be_visible()
+    expect(alice.locator(".message-editor .problem")).to_contain_text(why)
+    expect(field).to_be_focused()
+    if not change.strip():
+        return
+    composer(alice).fill(change)
+    composer(alice).press("Enter")
+    expect(alice.locator(".composer .problem")).to_contain_text(why)
+
+
+@pytest.mark.parametrize(
+    ("locale", "why"),
+    [
+        ("en", "The room is archived: nothing new is said there."),
+        ("ko", "보관된 대화방이라 새로 쓸 수 없어요."),
+    ],
+)
+def test_an_edit_in_a_room_archived_meanwhile_says_so(
+    page_for: PageFor, aside: Aside, locale: str, why: str
+):
+    page = page_for("alice", locale=locale)
+    room = aside(make_room, user_of(page))
+    aside(say, user_of(page), room, "at first")
+    enter(page, room)
+    page.locator("#composer-body").press("ArrowUp")
+    field = page.locator(".message-editor textarea")
+    field.fill("too late")
+    aside(rooms.edit, room, user_of(page), archived=True)
+    field.press("Enter")
+    expect(page.locator(".message-editor .problem")).to_have_text(why)
+    expect(field).to_have_value("too late")
+
+
+def test_a_change_to_what_is_deleted_meanwhile_comes_to_the_composer_once(pair, aside: Aside):
+    alice, _bob, room = pair
+    send(alice, "at first")
+    expect(row(alice, "at first")).to_have_attribute("data-id", re.compile(r"\d+"))
+    composer(alice).press("ArrowUp")
+    asked = held(alice, "/messages/")
+    with alice.expect_request(re.compile("/messages/")):
+        alice.get_by_label("Edit message").fill("too late")
+        alice.get_by_label("Edit message").press("Enter")
+    aside(messages.delete, user_of(alice), room.pk, aside(newest, room))
+    expect(composer(alice)).to_have_value("too late")
+    while not asked:
+        alice.wait_for_timeout(10)
+    asked[0].continue_()
+    expect(alice.locator(".toast", has_text="The message is deleted.")).to_be_visible()
+    expect(composer(alice)).to_have_value("too late")
+    for width, height in ((1440, 900), (1024, 768), (390, 844)):
+        alice.set_viewport_size({"width": width, "height": height})
+        assert alice.evaluate(
+            """() => {
+                 const [toast, head, foot] = ['.toast', '.room-head', '.room-foot'].map((found) =>
+                   document.querySelector(found).getBoundingClientRect());
+                 return toast.top >= head.bottom && toast.bottom <= foot.top;
+               }"""
+        )
+        alice.get_by_role("button", name="Send").click(trial=True)
 
 
 def test_what_is_written_without_a_connection_is_stored_once_when_there_is_one(

@@ -2,7 +2,7 @@
 
 import { gettext } from "./words.js";
 
-// The API's own `detail` is English, for whoever writes programs.
+// The API's own `detail` is for whoever writes programs, and most of it English.
 const SENTENCES = {
   bad_origin: () => gettext("This page is out of date. Reload it and try again."),
   unauthorized: () => gettext("You are signed out. Sign in and try again."),
@@ -24,6 +24,7 @@ export class ApiError extends Error {
     super(sentence(status, code) ?? detail ?? gettext("That didn’t work. Try again."));
     this.status = status;
     this.code = code;
+    this.detail = detail;
     this.fields = fields;
   }
 }

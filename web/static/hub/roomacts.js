@@ -6,6 +6,7 @@
 
 import { copy, isComposing, setText, slot } from "./dom.js";
 import { sayError } from "./elements/hub-toasts.js";
+import { refusal } from "./roombody.js";
 import { Writer } from "./roomwriter.js";
 import { gettext } from "./words.js";
 
@@ -16,7 +17,7 @@ export class RoomActs {
   #page;
   #acts;
   #writer = null;
-  #editing = null; // {item, row, form, field}
+  #editing = null; // {item, row, form, field, isKept}
 
   constructor(root, talk, page) {
     this.#root = root;
@@ -165,30 +166,31 @@ export class RoomActs {
     const { item, row, form, field } = edit;
     const body = field.value.trim();
     this.#writer.close();
-    const problem = slot(form, "problem");
-    problem.hidden = true;
     if (body === item.body) {
       this.cancel();
       return;
     }
+    const known = refusal(body);
+    say(form, known);
+    if (known) return;
     field.readOnly = true;
     try {
       await this.#page.edit(item, body);
       if (this.#editing === edit) this.#leave();
     } catch (error) {
+      const why = reason(error);
       if (this.#editing !== edit) {
-        this.#page.kept(body);
-        sayError(error.message);
+        if (!edit.isKept) this.#page.kept(body);
+        sayError(why);
         return;
       }
       field.readOnly = false;
       if (!row.isConnected) {
         this.#giveUp();
-        sayError(error.message);
+        sayError(why);
         return;
       }
-      setText(form, "problem", error.message);
-      problem.hidden = false;
+      say(form, why);
       field.focus();
     }
   }
@@ -215,8 +217,10 @@ export class RoomActs {
 
   /** What was written is kept where one goes on writing. */
   #giveUp() {
-    const { item, field } = this.#editing;
+    const edit = this.#editing;
+    const { item, field } = edit;
     this.#leave();
+    edit.isKept = true;
     if (field.value !== item.body) this.#page.kept(field.value);
   }
 
@@ -232,3 +236,11 @@ export class RoomActs {
     this.#page.back();
   }
 }
+
+function say(form, why) {
+  setText(form, "problem", why);
+  slot(form, "problem").hidden = !why;
+}
+
+/** What is different by now the hub says itself, in the language of the page. */
+const reason = ({ code, detail, message }) => (code === "conflict" && detail) || message;

@@ -2,10 +2,9 @@
 
 import { setText, slot } from "./dom.js";
 import { Drafts } from "./drafts.js";
+import { refusal } from "./roombody.js";
 import { Writer } from "./roomwriter.js";
-import { fillIn, gettext } from "./words.js";
 
-const MOST = 4000; // characters, as `BODY_MAX` on the server
 const KEPT = 250; // ms after a key
 
 export class RoomComposer {
@@ -80,19 +79,9 @@ export class RoomComposer {
     event.preventDefault();
     const body = this.#field.value.trim();
     if (!body || this.#field.readOnly) return;
-    const extra = [...body].length - MOST;
-    if (extra > 0) {
-      this.#say(
-        fillIn(
-          gettext("This is too long by %(extra)d characters. Shorten it, or send it in parts."),
-          {
-            extra,
-          },
-        ),
-      );
-      return;
-    }
-    this.#say("");
+    const why = refusal(body);
+    this.#say(why);
+    if (why) return;
     this.#put("");
     this.#keep();
     this.#on.send(body);
