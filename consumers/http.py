@@ -114,7 +114,7 @@ async def subscribe(request: Request, sink: Sink) -> tuple[str, Subscription, li
     board = switchboard.of_loop()
     subscription = Subscription(board, request.visitor.credential, sink)
     if _is_usual(request.query):
-        subscription.implied = frozenset(request.visitor.implied)
+        subscription.implied = frozenset(request.visitor.implied).intersection(request.allowed)
     try:
         connection = await board.register(subscription)
     except switchboard.TooManyConnections:

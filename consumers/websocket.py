@@ -177,8 +177,6 @@ class HubSocket(SignedInSocket):
         board = switchboard.of_loop()
         subscription = Subscription(board, visitor.credential, self)
         subscription.own = self.subject(visitor)
-        if subscription.own is None:
-            subscription.implied = frozenset(visitor.implied)
         implied = [
             *([subscription.own] if subscription.own else self.implied(visitor)),
             *self.groups,
@@ -188,6 +186,8 @@ class HubSocket(SignedInSocket):
         if "read" not in visitor.credential.scopes:
             raise Refused(Close.FORBIDDEN)
         refused = [name for name in wanted if name not in allowed]
+        if subscription.own is None:
+            subscription.implied = frozenset(visitor.implied).difference(refused)
         parting: list[Item] = []
         cursor = query.cursor
         if refused:

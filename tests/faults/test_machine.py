@@ -602,3 +602,14 @@ def test_a_defect_has_a_counter_example(
             wrong = str(error).splitlines()[0]
     report(control=defect, caught=bool(wrong), n=f"{examples} examples", worst=wrong)
     assert wrong, "the machine finds nothing"
+
+
+def test_a_right_that_is_lost_and_given_back_on_the_way_in_is_there(present: Present):
+    machine = type("Machine", (Machine,), {"present": present})()
+    machine.begin(is_tight=False)
+    for _ in range(3):
+        machine.go_on(at=0)
+    machine.revoke_or_grant(who=0)
+    machine.answer_all()
+    machine.revoke_or_grant(who=0)
+    machine.teardown()
