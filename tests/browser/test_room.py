@@ -975,6 +975,7 @@ def test_messages_are_reached_and_changed_by_keyboard(pair):
     alice.get_by_label("Edit message").fill("one!")
     alice.keyboard.press("Enter")
     expect(row(bob, "one!")).to_be_visible()
+    expect(composer(alice)).to_be_focused()
     alice.locator(".room-log").focus()
     alice.keyboard.press("ArrowUp")
     alice.keyboard.press("Delete")
