@@ -13,7 +13,7 @@ import itertools
 import logging
 import random
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextvars import Context
 from typing import Any, Final
@@ -89,19 +89,20 @@ class Line:
         self.readers: dict[Subscription, None] = {}
         self.owed_to = 0
         """Readers that are owed what comes: those with a position."""
-        self.joined = asyncio.Event()
+        self.joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done once its group is joined for the first time."""
         self.idle_since = 0.0
         self._board = board
         self._early: dict[int, LoggedEvent] = {}
         self._early_bytes = 0
-        self._recent: deque[Run] = deque()
+        self._recent: list[Run] = []
         self._recent_bytes = 0
         self._pages: dict[int, asyncio.Task[list[Run]]] = {}
         self._head = 0
         self._closing_gap: asyncio.Task[None] | None = None
         self._forgotten = 0
         """How often; what was being read from the log meanwhile does not count."""
-        self._due: deque[LoggedEvent | Whisper] = deque()
+        self._due: list[LoggedEvent | Whisper] = []
         self._due_bytes = 0
         self._last_due = -1
         self._round: Iterator[Subscription] | None = None
@@ -240,9 +241,8 @@ class Line:
         """Without a hole, and no more than goes into a frame."""
         items: list[LoggedEvent | Whisper] = []
         size, following = 0, None
-        while self._due and size <= RUN:
-            item = self._due[0]
-            if items and self._is_narrowing(item):
+        for item in self._due:
+            if size > RUN or (items and self._is_narrowing(item)):
                 break
             if isinstance(item, Whisper):
                 size += len(item.json)
@@ -251,7 +251,8 @@ class Line:
                 following = item.offset + 1
             else:
                 break
-            items.append(self._due.popleft())
+            items.append(item)
+        del self._due[: len(items)]
         self._due_bytes -= size
         return Run(self.name, items)
 
@@ -299,7 +300,7 @@ class Line:
         self._recent_bytes += run.size
         bound = RECENT if len(self.readers) > 1 else 0
         while self._recent and self._recent_bytes > bound:
-            self._recent_bytes -= self._recent.popleft().size
+            self._recent_bytes -= self._recent.pop(0).size
 
     async def _read_page(self, start: int) -> list[Run]:
         """A whole page never changes, so it is kept for who comes next; what is not full is read anew."""
@@ -449,9 +450,10 @@ class Switchboard:
 
     async def register(self, subscription: Subscription) -> str:
         """Returns the connection's name, which `events.send` understands. Raises TooManyConnections."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(JOIN):
-                await self._has_channel.wait()
+        if not self._has_channel.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(JOIN):
+                    await self._has_channel.wait()
         user_id = subscription.credential.user_id
         if self._per_person.get(user_id, 0) >= MOST_CONNECTIONS:
             refusals.count("connections")
@@ -482,14 +484,12 @@ class Switchboard:
                 line = self._lines[name] = Line(name, self)
                 self._changed.set()
             line.readers[subscription] = None
-            if not line.joined.is_set():
-                waiting.append(line.joined.wait())
+            if not line.joined.done():
+                waiting.append(line.joined)
         if waiting:
-            try:
-                async with asyncio.timeout(JOIN):
-                    await asyncio.gather(*waiting)
-            except TimeoutError:
-                logger.warning("%d topics are followed by the pulse alone for now", len(waiting))
+            _, late = await asyncio.wait(waiting, timeout=JOIN)
+            if late:
+                logger.warning("%d topics are followed by the pulse alone for now", len(late))
 
     def leave(self, subscription: Subscription, names: Iterable[str]) -> None:
         for name in names:
@@ -645,15 +645,15 @@ class Switchboard:
                     raise
 
     async def _reconcile(self, backend: Any) -> None:
-        for name in self._joined - self._lines.keys():
-            await backend.group_discard(name, self.channel)
-            self._joined.discard(name)
-        for name in self._lines.keys() - self._joined:
-            await backend.group_add(name, self.channel)
-            self._joined.add(name)
+        gone = self._joined - self._lines.keys()
+        await layer.leave_groups(backend, gone, self.channel)
+        self._joined -= gone
+        new = self._lines.keys() - self._joined
+        await layer.join_groups(backend, new, self.channel)
+        self._joined |= new
         for name, line in self._lines.items():
-            if name in self._joined:
-                line.joined.set()
+            if name in self._joined and not line.joined.done():
+                line.joined.set_result(None)
 
     # --- the pulse --------------------------------------------------------------------------------------------
 

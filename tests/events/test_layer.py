@@ -35,6 +35,13 @@ def connections_made() -> int:
         return int(client.info("stats")["total_connections_received"])
 
 
+def subscribed() -> int:
+    """SUBSCRIBE commands that Redis has had."""
+    with redis.Redis.from_url(settings.REDIS_URL) as client:
+        asked = client.info("commandstats").get("cmdstat_subscribe", {})
+        return int(asked.get("calls", 0))
+
+
 def test_a_worker_that_publishes_a_hundred_times_opens_no_connection_per_call(backend):
     async_to_sync(backend.group_send)("group.sales", {"type": "hub.event"})
     before = connections_made()
@@ -115,6 +122,43 @@ async def test_a_reader_gets_what_another_thread_sent(backend):
         assert [(await backend.receive(channel))["n"] for _ in range(2)] == [1, 2]
     await backend.group_discard("group.sales", channel)
     await backend.flush()
+
+
+@pytest.mark.usefixtures("loop_redis")
+async def test_many_groups_are_joined_at_once_and_left_again(backend):
+    layer.mark_receiving()
+    channel = await backend.new_channel()
+    names = [f"user.{number}" for number in range(50)]
+    await layer.join_groups(backend, names[:2], channel)
+    await layer.join_groups(backend, names, channel)
+    for name in (names[0], names[-1]):
+        await backend.group_send(name, {"type": "hub.event", "topic": name})
+    async with asyncio.timeout(5):
+        heard = [(await backend.receive(channel))["topic"] for _ in range(2)]
+    assert heard == [names[0], names[-1]]
+    await layer.leave_groups(backend, names[1:], channel)
+    for name in (names[-1], names[0]):
+        await backend.group_send(name, {"type": "hub.event", "topic": name})
+    async with asyncio.timeout(5):
+        assert (await backend.receive(channel))["topic"] == names[0]
+    await backend.flush()
+
+
+@pytest.mark.usefixtures("loop_redis")
+async def test_a_thousand_groups_cost_one_command(settings):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": LAYERS["pubsub"]}}
+    channel_layers.backends.clear()
+    backend = layer.current()
+    layer.mark_receiving()
+    channel = await backend.new_channel()
+    before = await asyncio.to_thread(subscribed)
+    await layer.join_groups(backend, [f"user.{number}" for number in range(1000)], channel)
+    await backend.group_send("user.999", {"type": "hub.event", "n": 1})
+    async with asyncio.timeout(5):
+        assert (await backend.receive(channel))["n"] == 1  # by now all of it has got there
+    assert await asyncio.to_thread(subscribed) - before == 1
+    await backend.flush()
+    channel_layers.backends.clear()
 
 
 @pytest.mark.usefixtures("loop_redis")

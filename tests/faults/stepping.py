@@ -207,7 +207,7 @@ class World:
         if self.task is None:
             found.append(("connect", 0))
         line = self.board._lines.get(TOPIC)
-        if line is not None and not line.joined.is_set():
+        if line is not None and not line.joined.done():
             found.append(("subscribe", 0))
         found += [("drain" if one.has_read else "read", n) for n, one in self.queries.items()]
         if self.reader.writing is not None:
@@ -228,7 +228,7 @@ class World:
                 coming = self.reader.come(self.board, self.setting.cursor)
                 self.task = self.loop.create_task(coming)
             case "subscribe", _:
-                self.line.joined.set()
+                self.line.joined.set_result(None)
             case "read", number:
                 self._read(self.queries[number])
             case "drain", number:
@@ -304,7 +304,7 @@ class World:
     def _arrive(self, event: LoggedEvent) -> None:
         """What Redis brings; nothing to who is not in the group."""
         line = self.board._lines.get(TOPIC)
-        if line is not None and line.joined.is_set():
+        if line is not None and line.joined.done():
             asyncio._set_running_loop(self.loop)
             try:
                 self.board._take({"type": "hub.event", "epoch": EPOCH, "event": event.as_dict()})
