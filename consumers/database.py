@@ -7,9 +7,8 @@ on the one thread that Channels shares: whatever a door asks of the database pas
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
@@ -28,6 +27,7 @@ OWN_THREADS: Final = 2
 PATIENCE: Final = 2.5
 """Seconds a client waits for the database before it is told to come back."""
 
+_LATE: Final = "the database did not answer in time"
 MOST_KEYS: Final = 500
 """Gathered for one look of `together`."""
 
@@ -42,8 +42,11 @@ async def in_database(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -
 
 async def soon(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """`in_database` for somebody who waits for an answer. Raises OperationalError after `PATIENCE` seconds."""
-    async with _patiently():
-        return await in_database(work, *args, **kwargs)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await in_database(work, *args, **kwargs)
+    except TimeoutError:
+        raise OperationalError(_LATE) from None
 
 
 async def together(work: Callable[[list[K]], R], keys: Collection[K]) -> R:
@@ -59,10 +62,12 @@ async def together(work: Callable[[list[K]], R], keys: Collection[K]) -> R:
         last.task.add_done_callback(partial(_forget, rounds, work))
     last.keys.update(dict.fromkeys(keys))
     last.askers += 1
+    await asyncio.wait([last.task], timeout=PATIENCE)
+    if not last.task.done():
+        raise OperationalError(_LATE)
     try:
-        async with _patiently():
-            found: R = await asyncio.shield(last.task)
-            return found
+        found: R = last.task.result()
+        return found
     except OperationalError:
         raise
     except Exception:
@@ -97,15 +102,6 @@ def _forget(rounds: dict[Any, _Round], work: Any, done: asyncio.Task[Any]) -> No
 
 
 _rounds: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Any, _Round]] = WeakKeyDictionary()
-
-
-@contextlib.asynccontextmanager
-async def _patiently() -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(PATIENCE):
-            yield
-    except TimeoutError:
-        raise OperationalError("the database did not answer in time") from None
 
 
 async def aside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -139,7 +139,7 @@ class Subscription:
         self._is_live = live
         if live:
             await self._join(wanted)
-        found = await together(_standing, wanted)
+        found = await _stand(wanted)
         self.epoch = found[0]
         self._board.heard(found)
         if at is not None and at.epoch == self.epoch:
@@ -191,7 +191,7 @@ class Subscription:
         if name in self.positions and (said is None or said[1] is None):
             return self.positions[name], None
         await self._join([name])
-        found = await together(_standing, [name])
+        found = await _stand([name])
         self._board.heard(found)
         if at is None and name in self._foreign:
             said = (self.epoch, self._foreign.pop(name))
@@ -468,6 +468,12 @@ class Subscription:
 def _said(at: Cursor | None, name: str) -> tuple[str, int | None] | None:
     """The epoch a client comes from and its position there; another epoch counts even without a position."""
     return None if at is None else (at.epoch, at.positions.get(name))
+
+
+async def _stand(names: list[str]) -> tuple[str, dict[str, Reach]]:
+    """The epoch and where these stand; nothing of what others asked for at the same time."""
+    epoch, reached = await together(_standing, names)
+    return epoch, {name: reached[name] for name in names}
 
 
 def _standing(names: list[str]) -> tuple[str, dict[str, Reach]]:
