@@ -30,8 +30,7 @@ class EchoSocket(SignedInSocket):
         if self._flow is None:
             self._flow = outbox.flow_of(self.scope) or Flow()
         try:
-            await outbox.within_reason(self.send(text_data=text))
-            await outbox.within_reason(self._flow.writable())
+            await outbox.within_reason(self.put(text, self._flow))
         except TooSlow:
             raise Refused(Close.TOO_SLOW) from None
 

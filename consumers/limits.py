@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from typing import Final
 
 FRAMES_PER_SECOND: Final = 50
@@ -14,6 +13,8 @@ BAD_WINDOW: Final = 60  # seconds
 
 class Allowance:
     """A bucket of `rate * window` that refills at `rate` a second."""
+
+    __slots__ = ("_at", "_left", "_most", "_rate")
 
     def __init__(self, rate: float, window: float) -> None:
         self._rate = rate
@@ -38,12 +39,15 @@ class Allowance:
 class Strikes:
     """Counts what went wrong lately."""
 
+    __slots__ = ("_most", "_times", "_window")
+
     def __init__(self, most: int, window: float) -> None:
+        self._most = most
         self._window = window
-        self._times: deque[float] = deque(maxlen=most)
+        self._times: list[float] = []
 
     def strike(self) -> bool:
         """True: that was one too many."""
         now = time.monotonic()
-        self._times.append(now)
-        return len(self._times) == self._times.maxlen and now - self._times[0] <= self._window
+        self._times = [*self._times, now][-self._most :]
+        return len(self._times) == self._most and now - self._times[0] <= self._window

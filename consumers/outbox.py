@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -28,10 +27,10 @@ class Outbox:
     """Items in order, one writer. `push` never waits; it says False when there is no room."""
 
     def __init__(self, on_room: Callable[[], None]) -> None:
-        self._items: deque[Waiting] = deque()
+        self._items: list[Waiting] = []
         self._bytes = 0
         self._on_its_way = 0  # events that were taken and not yet written
-        self._filled = asyncio.Event()
+        self._filled: asyncio.Future[None] | None = None  # for the writer that waits
         self._on_room = on_room
         self._refused = False
         self._closed = False
@@ -50,14 +49,14 @@ class Outbox:
             return False
         self._items.append(item)
         self._bytes += size
-        self._filled.set()
+        self._wake()
         return True
 
     def push_first(self, frame: str) -> None:
         """Before all that waits."""
-        self._items.appendleft(frame)
+        self._items.insert(0, frame)
         self._bytes += len(frame)
-        self._filled.set()
+        self._wake()
 
     def drop(self, topic: str | None = None) -> int:
         """Forget the events and whispers of a topic, or of all, that are not on their way yet. Returns how many events."""
@@ -67,7 +66,7 @@ class Outbox:
             for item in self._items
             if not isinstance(item, _FORGETTABLE) or (topic and item.topic != topic)
         ]
-        self._items = deque(kept)
+        self._items = kept
         self._bytes = sum(map(_size, kept))
         return before - self.queued()
 
@@ -78,29 +77,33 @@ class Outbox:
     def close(self) -> None:
         """Nothing more comes; the writer ends once it has written what is here."""
         self._closed = True
-        self._filled.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._filled is not None and not self._filled.done():
+            self._filled.set_result(None)
 
     async def take(self) -> list[Waiting]:
         """The next write's worth, at least one item; an empty list once closed.
 
         No more than a frame's worth of events, so that what a lost right forbids can still be dropped.
         """
-        await self._filled.wait()
+        while not (self._items or self._closed):
+            self._filled = asyncio.get_running_loop().create_future()
+            await self._filled
         self._writing = True
         taken: list[Waiting] = []
         size = events = 0
-        while self._items:
-            item = self._items[0]
+        for item in self._items:
             more = _size(item)
             if taken and size + more > MAX_FRAME and isinstance(item, _FORGETTABLE):
                 break
-            taken.append(self._items.popleft())
+            taken.append(item)
             size += more
             events += _events(item)
+        del self._items[: len(taken)]
         self._bytes -= size
         self._on_its_way = events
-        if not self._items and not self._closed:
-            self._filled.clear()
         return taken
 
     def written(self) -> int:
@@ -145,17 +148,20 @@ class Flow:
     """What a server that buffers without limit tells of a connection's backlog (`hub.server` for Daphne)."""
 
     def __init__(self) -> None:
-        self._open = asyncio.Event()
-        self._open.set()
+        self._drained: asyncio.Event | None = None  # None: the buffer is not full
 
     def pause(self) -> None:
-        self._open.clear()
+        if self._drained is None:
+            self._drained = asyncio.Event()
 
     def resume(self) -> None:
-        self._open.set()
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
 
     async def writable(self) -> None:
-        await self._open.wait()
+        if self._drained is not None:
+            await self._drained.wait()
 
     def close(self) -> None:
         """The connection's writer is done."""

@@ -9,22 +9,25 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from channels.sessions import CookieMiddleware
 from django.conf import settings
-
-
-class WithSession:
-    """Adds `session_key` and a lazy `session`; nothing is read until somebody looks into it."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-        self._store = import_module(settings.SESSION_ENGINE).SessionStore
-
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        key = scope["cookies"].get(settings.SESSION_COOKIE_NAME)
-        completed = {**scope, "session_key": key, "session": self._store(key)}
-        await self._inner(completed, receive, send)
+from django.http import parse_cookie
 
 
 def completed(inner: Any) -> Any:
-    return CookieMiddleware(WithSession(inner))
+    """Adds `cookies`, `session_key` and a lazy `session`; nothing is read until somebody looks into it."""
+    store = import_module(settings.SESSION_ENGINE).SessionStore
+
+    async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        cookies = _cookies(scope)
+        key = cookies.get(settings.SESSION_COOKIE_NAME)
+        added = {"cookies": cookies, "session_key": key, "session": store(key)}
+        await inner({**scope, **added}, receive, send)
+
+    return application
+
+
+def _cookies(scope: dict[str, Any]) -> dict[str, str]:
+    for name, value in scope["headers"]:
+        if name == b"cookie":
+            return parse_cookie(value.decode("latin-1"))
+    return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
@@ -25,7 +25,7 @@ from consumers.limits import (
     Allowance,
     Strikes,
 )
-from consumers.outbox import Outbox, TooSlow, Waiting
+from consumers.outbox import Flow, Outbox, TooSlow, Waiting
 from consumers.protocol import BadFrame, Close, Item, Run
 from consumers.subscription import Subscription
 from events import topics
@@ -50,7 +50,6 @@ class SignedInSocket(AsyncWebsocketConsumer):
     It has no layer channel of its own: the process's switchboard has one for all.
     """
 
-    channel_layer_alias: ClassVar[Any] = None
     transport = "websocket"
     scope: Any
 
@@ -59,8 +58,12 @@ class SignedInSocket(AsyncWebsocketConsumer):
         self._strikes = Strikes(BAD_FRAMES, BAD_WINDOW)
         self._closed = False
         self.connection = ""
+        self.scope, self.base_send = scope, send
         try:
-            await super().__call__(scope, receive, send)
+            while True:
+                await self.dispatch(await receive())
+        except StopConsumer:
+            return
         finally:
             await self.clean_up()
 
@@ -127,6 +130,12 @@ class SignedInSocket(AsyncWebsocketConsumer):
         except Exception as error:  # noqa: BLE001 - it is gone already
             logger.debug("no farewell (%s)", type(error).__name__)
 
+    async def put(self, text: str, flow: Flow | None) -> None:
+        """Write a frame and wait until the server has room for more."""
+        await self.send(text_data=text)
+        if flow is not None:
+            await flow.writable()
+
     async def welcome(self, visitor: Visitor) -> None:
         """Somebody came in."""
 
@@ -159,7 +168,7 @@ class HubSocket(SignedInSocket):
         self._write_now: outbox.Write | None = None
         self._leaving: Close | None = None
         self._writer: asyncio.Task[None] | None = None
-        self._beat: asyncio.Task[None] | None = None
+        self._beat: asyncio.TimerHandle | None = None
 
     def subject(self, visitor: Visitor) -> str | None:
         """The one topic a focused address is about; None: no single one."""
@@ -210,7 +219,7 @@ class HubSocket(SignedInSocket):
         subscription.start()
         self._write_now = outbox.writer_of(self.scope)
         self._writer = asyncio.create_task(self._write())
-        self._beat = asyncio.create_task(self._heartbeat())
+        self._wait_for_heartbeat()
         subscription.places = Places(board.attendance, visitor.credential, self.connection)
         subscription.places.enter_rooms(set(subscription.topics) - query.absent)
         if subscription.own is None:
@@ -281,9 +290,7 @@ class HubSocket(SignedInSocket):
         try:
             while items := await self._outbox.take():
                 for text in _texts(items):
-                    await outbox.within_reason(self.send(text_data=text))
-                    if flow is not None:
-                        await outbox.within_reason(flow.writable())
+                    await outbox.within_reason(self.put(text, flow))
                 events = self._outbox.written()
                 if self.subscription is not None:
                     self.subscription.delivered(events)
@@ -300,15 +307,19 @@ class HubSocket(SignedInSocket):
             logger.exception("A socket's writer failed")
             await self.leave(Close.FAULT)
 
-    async def _heartbeat(self) -> None:
-        while self.subscription is not None:
-            await asyncio.sleep(protocol.HEARTBEAT)
+    def _wait_for_heartbeat(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._beat = loop.call_later(protocol.HEARTBEAT, self._heartbeat)
+
+    def _heartbeat(self) -> None:
+        if self.subscription is not None:
             self._outbox.push(protocol.heartbeat(self.subscription.cursor()))
+            self._wait_for_heartbeat()
 
     async def clean_up(self) -> None:
-        for task in (self._writer, self._beat):
-            if task is not None:
-                task.cancel()
+        for pending in (self._writer, self._beat):
+            if pending is not None:
+                pending.cancel()
         if self.subscription is not None and self.subscription.places is not None:
             self.subscription.places.leave_all()
         await super().clean_up()

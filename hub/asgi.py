@@ -28,13 +28,13 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
         await _lifespan(receive, send)
         return
-    with about.saying(request_id=about.new_id()):
-        if scope["type"] == "websocket":
-            await sockets(scope, receive, send)
-        elif scope["path"].startswith("/events/"):
-            await events(scope, receive, send)
-        else:
-            await django(scope, receive, send)
+    about.say(request_id=about.new_id())  # to the end of this task, which is the connection's own
+    if scope["type"] == "websocket":
+        await sockets(scope, receive, send)
+    elif scope["path"].startswith("/events/"):
+        await events(scope, receive, send)
+    else:
+        await django(scope, receive, send)
 
 
 async def _lifespan(receive: Any, send: Any) -> None:

@@ -39,7 +39,6 @@ from django.http import parse_cookie
 from daphne.server import Server as DaphneServer  # first: it installs Twisted's reactor
 from daphne.http_protocol import WebRequest
 from daphne.ws_protocol import WebSocketProtocol
-from autobahn.websocket import protocol as autobahn
 from autobahn.websocket.types import ConnectionDeny
 from twisted.internet import defer, interfaces, reactor
 from twisted.internet.endpoints import quoteStringArgument
@@ -52,7 +51,7 @@ from consumers import database, switchboard
 from consumers.outbox import EXTENSION, WRITER, Flow
 from consumers.protocol import MAX_FRAME, Close
 from events import epoch
-from hub import bodies, fast_writer, figures, refusal
+from hub import bodies, fast_writer, figures, lean, refusal
 # isort: on
 
 logger = logging.getLogger(__name__)
@@ -101,6 +100,7 @@ class TransportFlow(Flow):
 class HubWebSocket(WebSocketProtocol):  # type: ignore[misc]
     muted: bool = False
     queued = 0  # bytes since the application last had taken all
+    application_queue: lean.Inbox
 
     def onConnect(self, request: Any) -> Any:
         """Daphne reads these as ASCII, and fails with a 500 where they are not."""
@@ -108,6 +108,10 @@ class HubWebSocket(WebSocketProtocol):  # type: ignore[misc]
         if not all(map(str.isascii, texts)):
             raise ConnectionDeny(400, "Only ASCII is understood here.")  # type: ignore[no-untyped-call]
         return super().onConnect(request)
+
+    def onOpen(self) -> None:
+        super().onOpen()
+        lean.forget_handshake(self)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """Daphne queues what a client says without bound; here whoever talks faster than we listen must go."""
@@ -299,7 +303,16 @@ class Server(DaphneServer):  # type: ignore[misc]
         extensions[EXTENSION] = getattr(protocol, "flow", None) or partial(RequestFlow, protocol)
         if self.writes_fast and isinstance(protocol, HubWebSocket):
             extensions[WRITER] = partial(fast_writer.write, protocol)
-        return super().create_application(protocol, scope)
+        if not isinstance(protocol, HubWebSocket):
+            return super().create_application(protocol, scope)
+        inbox = lean.Inbox()  # Daphne's queue is a tenth of what a connection holds
+        started = self.application(
+            scope=scope | {"asgi": {"version": "3.0"}},
+            receive=inbox.get,
+            send=partial(self.handle_reply, protocol),
+        )
+        self.connections[protocol]["application_instance"] = asyncio.ensure_future(started)
+        return inbox
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         """What Django sends in pieces, downloads above all, comes no faster than the client takes it.
@@ -420,8 +433,7 @@ def serve(endpoint: str, *, behind_proxy: bool) -> int:
         server.http_factory.buildProtocol = build_limited
         HTTPChannel.lineLengthExceeded = _refuse_line  # type: ignore[assignment, method-assign]
         server.ws_factory.setProtocolOptions(failByDrop=False)
-        # Laid out for a log line that nobody asks for, it is a tenth of what a connection costs.
-        autobahn.pformat = repr  # type: ignore[assignment, attr-defined]
+        lean.share_options(HubWebSocket, server.ws_factory)
         # What exists now stays: keep it out of every later collection, and collect less often, since each
         # connection is a few hundred objects that live as long as it does.
         gc.collect()

@@ -123,7 +123,10 @@ def clean_up_in_disconnect() -> None:
         self._strikes = Strikes(BAD_FRAMES, BAD_WINDOW)
         self._closed = False
         self.connection = ""
-        await super(websocket.SignedInSocket, self).__call__(scope, receive, send)
+        self.scope, self.base_send = scope, send
+        with suppress(StopConsumer):
+            while True:
+                await self.dispatch(await receive())
 
     async def dispatch(self: websocket.SignedInSocket, message: dict[str, Any]) -> None:
         match message["type"]:
