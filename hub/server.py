@@ -62,6 +62,8 @@ MOST_DROPPED: Final = 64 * 1024 * 1024
 """Bytes of a body over the limit that are read, so that the client hears why, before its connection is cut."""
 MOST_LARGE: Final = 8
 """Bodies over Django's limit that are under way at once, each in files of up to three times its size."""
+BACKLOG: Final = 1024
+"""Connections that may wait to be accepted. Of more than Twisted's 50 at once the others try again a second later."""
 SPREAD: Final = 3.0
 """Seconds over which the sockets are closed when the server stops, so that they don't all come back at once."""
 FAREWELL: Final = 2.0
@@ -478,9 +480,9 @@ def main() -> int:
     )
     chosen = parser.parse_args()
     endpoint = (
-        f"unix:{quoteStringArgument(chosen.unix)}"  # type: ignore[no-untyped-call]
+        f"unix:{quoteStringArgument(chosen.unix)}:backlog={BACKLOG}"  # type: ignore[no-untyped-call]
         if chosen.unix
-        else f"tcp:port={chosen.port}:interface={quoteStringArgument(chosen.host)}"  # type: ignore[no-untyped-call]
+        else f"tcp:port={chosen.port}:backlog={BACKLOG}:interface={quoteStringArgument(chosen.host)}"  # type: ignore[no-untyped-call]
     )
     try:
         epoch.check_mirror()  # before anybody can publish into a log that went back in time
