@@ -50,11 +50,11 @@ def test_a_connection_has_the_options_of_its_factory_without_a_copy(monkeypatch)
             if hasattr(module, painter):  # so that they are given back
                 monkeypatch.setattr(module, painter, getattr(module, painter))
 
-    class Connection(autobahn_on_twisted.WebSocketServerProtocol):  # type: ignore[misc]
+    class Connection(autobahn_on_twisted.WebSocketServerProtocol):
         pass
 
     names = Connection.CONFIG_ATTRS
-    factory: Any = autobahn_on_twisted.WebSocketServerFactory()
+    factory: Any = autobahn_on_twisted.WebSocketServerFactory()  # type: ignore[no-untyped-call]
     factory.setProtocolOptions(maxMessagePayloadSize=1234, failByDrop=False)
     lean.share_options(Connection, factory)
     connection: Any = Connection()
