@@ -14,7 +14,7 @@ from django.db import connection
 from tests.faults.checker import Verdict
 from tests.faults.conftest import Report
 from tests.faults.load import Load, share
-from tests.faults.posting import Posts, posting
+from tests.faults.posting import PER_SECOND, Posts, posting
 from tests.faults.recorder import Recorder
 from tests.faults.rig import whole_rig
 from tests.faults.test_delivery import HEAL, verdict_of
@@ -23,6 +23,8 @@ pytestmark = [pytest.mark.usefixtures("live_db"), pytest.mark.timeout(1800)]
 
 HANGS: Final = 30
 AWAY: Final = 20
+BETWEEN: Final = 5
+"""Seconds that PostgreSQL is there at least: rights are asked for every three, and who can't ask for 30 sends all away."""
 ANSWER: Final = 3.0
 
 
@@ -79,12 +81,15 @@ async def postgres_is_away(
         async with Load(hub.url, recorder, {"websocket": 30}) as load:
             async with posting(hub.url, again=True) as posts:
                 for _ in range(times):
-                    await asyncio.sleep(2)
+                    await asyncio.sleep(BETWEEN)
                     hub.postgres.refuse()
                     try:
                         await asyncio.sleep(seconds)
                     finally:
                         hub.postgres.accept()
+                    async with asyncio.timeout(60):
+                        while len(posts.asked - posts.accepted) > PER_SECOND:
+                            await asyncio.sleep(0.5)
             heal = await load.level(HEAL)
             closes = Counter(code for one in load.listeners for code in one.client.closed)
             stayed = 1 - closes.total() / (len(load.listeners) * times)
