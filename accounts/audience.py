@@ -92,23 +92,24 @@ def topics_of(user: User) -> list[str]:
     """`default_topics` of an account that was read a moment ago."""
     if not is_staff_of_hub(user):
         return []
-    teams = user.groups.order_by("pk").values_list("pk", flat=True)
-    return [topics.user(user.pk), *topics.groups(), *map(topics.team, teams)]
+    return _default(user.pk, user.groups.order_by("pk").values_list("pk", flat=True))
 
 
 def default_topics_of(user_ids: Collection[int]) -> dict[int, list[str]]:
     """`default_topics` of many people, in as many queries as of one."""
-    teams: dict[int, list[str]] = defaultdict(list)
+    teams: dict[int, list[int]] = defaultdict(list)
     members = Group.objects.filter(user__in=user_ids).order_by("pk").values_list("user", "pk")
     for user_id, team in members:
-        teams[user_id].append(topics.team(team))
+        teams[user_id].append(team)
     staff = _staff(user_ids)
     return {
-        user_id: [topics.user(user_id), *topics.groups(), *teams[user_id]]
-        if user_id in staff
-        else []
+        user_id: _default(user_id, teams[user_id]) if user_id in staff else []
         for user_id in user_ids
     }
+
+
+def _default(user_id: int, teams: Iterable[int]) -> list[str]:
+    return [topics.user(user_id), *topics.groups(), *map(topics.team, teams)]
 
 
 def may_publish(credential: Credential, topic: str) -> bool:

@@ -71,9 +71,8 @@ def group_send_many(messages: Sequence[tuple[str, Message]]) -> None:
     """
     backend = current()
     if isinstance(backend, PubSubLayer) and asyncio._get_running_loop() is None:
-        backend.publish_blocking(
-            backend.pack(messages)
-        )  # a loop for each call costs several times the call
+        # Without a loop: one for each call costs several times the call.
+        backend.publish_blocking(backend.pack(messages))
     else:
         async_to_sync(_one_by_one)(backend, messages)
 

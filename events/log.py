@@ -199,9 +199,8 @@ def prune(days: int, count: int) -> int:
     cutoff = timezone.now() - timedelta(days=days)
     numbered = Event.objects.filter(offset__isnull=False).order_by()
     old = numbered.filter(at__lt=cutoff).order_by("at").values_list("topic", flat=True)
-    for name in set(
-        old.iterator()
-    ):  # `at` may run a little against the offsets: whatever is young enough stays
+    for name in set(old.iterator()):
+        # `at` may run a little against the offsets: whatever is young enough stays.
         kept = numbered.filter(topic=name, at__gte=cutoff).aggregate(first=Min("offset"))["first"]
         last = numbered.filter(topic=name).aggregate(last=Max("offset"))["last"] or 0
         cuts[name] = max(kept - 1 if kept else last, cuts.get(name, 0))

@@ -307,7 +307,7 @@ class Server(DaphneServer):  # type: ignore[misc]
             extensions[WRITER] = partial(fast_writer.write, protocol)
         if not isinstance(protocol, HubWebSocket):
             return super().create_application(protocol, scope)
-        inbox = lean.Inbox()  # Daphne's queue is a tenth of what a connection holds
+        inbox = lean.Inbox()
         started = self.application(
             scope=scope | {"asgi": {"version": "3.0"}},
             receive=inbox.get,
