@@ -6,13 +6,13 @@ import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from statistics import median
 from typing import Any, Final, Protocol
 
 from benchmarks import disk, hub, peer
 from benchmarks.client import LoadClient, load_client
 from benchmarks.hub import Hub
-from benchmarks.peer import Missing, Peer
+from benchmarks.missing import Missing
+from benchmarks.peer import Peer
 
 RUNS: Final = 3
 PEOPLE: Final = 1000
@@ -77,7 +77,7 @@ def run(workloads: Collection[str], systems: Collection[str]) -> dict[str, dict[
                             settle(up.client)
                             runs.append(measured(up, first=first, **options))
                             first += options["n"]
-                        row = {key: median(run[key] for run in runs) for key in runs[0]}
+                        row = hub.medians(runs)
                         found[workload][name] = row
                         rate, cost = row["deliveries_per_s"], row["cpu_us_per_delivery"]
                         print(f"{workload} {name}: {rate:,.0f}/s, {cost:.2f} us", flush=True)
@@ -117,12 +117,10 @@ def _up(system: Ours | Peer) -> Iterator[Up]:
 
 
 def _hub_up(system: Ours, stack: contextlib.ExitStack) -> Up:
-    environment = dict(system.environment)
-    if system.name == "hub_postgres":
-        environment["DATABASE_URL"] = stack.enter_context(disk.postgres())
-        if not environment["DATABASE_URL"]:
-            raise Missing("there is no PostgreSQL")
-    ours = stack.enter_context(hub.running(environment, program=system.program))
+    database = stack.enter_context(disk.environment(system.name))
+    ours = stack.enter_context(
+        hub.running({**system.environment, **database}, program=system.program)
+    )
     client = stack.enter_context(
         load_client(ours.ports[0], ours.sockets(PEOPLE), ready='"op":"welcome"')
     )

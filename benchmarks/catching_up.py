@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from statistics import median
 from typing import Final
 
 from benchmarks import hub, target
@@ -25,7 +24,7 @@ AHEAD: Final = 20
 """Of them, those that are out before the first one comes."""
 IN_FLIGHT: Final = 100
 TOPIC: Final = "group.dashboard"
-SYSTEMS: Final = ("hub", "hub_postgres")
+SYSTEMS: Final = hub.SYSTEMS
 WELCOME: Final = '"op":"welcome"'
 
 Figures = dict[str, float]
@@ -47,14 +46,12 @@ LINES: Final = [
 def run(workloads: Collection[str], systems: Collection[str]) -> dict[str, dict[str, Figures]]:
     """`{workload: {system: figures}}`"""
     found: dict[str, dict[str, Figures]] = {name: {} for name in workloads}
-    for system in SYSTEMS:
-        if system not in systems:
-            continue
-        with hub.on(system) as up:
-            if up is None:
-                continue
-            for workload in workloads:
-                found[workload][system] = _measured(up)
+
+    def measure(system: str, up: Hub) -> None:
+        for workload in workloads:
+            found[workload][system] = _measured(up)
+
+    hub.on_each(systems, measure)
     return found
 
 
@@ -71,7 +68,7 @@ def _measured(up: Hub) -> Figures:
         runs = [
             _come_back(up, people[:PEOPLE], watching, 1 + number * each) for number in range(RUNS)
         ]
-    return {key: median(one[key] for one in runs) for key in runs[0]}
+    return hub.medians(runs)
 
 
 def _come_back(up: Hub, people: Connections, watching: LoadClient, first: int) -> Figures:

@@ -8,12 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterator
-from statistics import median
 from typing import Any, Final
 
-from benchmarks import disk, hub
+from benchmarks import hub
 from benchmarks.hub import ROOT, Hub
-from benchmarks.peer import Missing
+from benchmarks.missing import Missing
 
 RUNS: Final = 3
 ROOMS: Final = 50
@@ -24,7 +23,7 @@ CALM: Final = 200
 IN_FLIGHT: Final = 2
 """Posts of one room that are on their way at saturation."""
 QUIET: Final = 3.0
-SYSTEMS: Final = ("hub", "hub_postgres")
+SYSTEMS: Final = hub.SYSTEMS
 
 Figures = dict[str, float]
 
@@ -32,23 +31,17 @@ Figures = dict[str, float]
 def run(workloads: Collection[str], systems: Collection[str]) -> dict[str, dict[str, Figures]]:
     """`{workload: {system: figures}}`; `…_calm` is at `CALM` posts a second."""
     rows: dict[str, Figures] = {}
-    for system in SYSTEMS:
-        if system not in systems:
-            continue
-        try:
-            rows |= _measured(system)
-        except Missing as why:
-            print(f"skipped {system}: {why}", flush=True)
+    hub.on_each(systems, lambda system, up: rows.update(_measured(system, up)))
     return dict.fromkeys(workloads, rows)
 
 
-def _measured(system: str) -> dict[str, Figures]:
+def _measured(system: str, up: Hub) -> dict[str, Figures]:
     loads = {
         system: {"posts": POSTS, "rate": 0, "in_flight": IN_FLIGHT},
         f"{system}_calm": {"posts": CALM * 10, "rate": CALM, "in_flight": 0},
     }
     rows: dict[str, Figures] = {}
-    with disk.environment(system) as environment, hub.running(environment) as up, _talk(up) as talk:
+    with _talk(up) as talk:
         for name, load in loads.items():
             runs = []
             for _ in range(RUNS):
@@ -57,7 +50,7 @@ def _measured(system: str) -> dict[str, Figures]:
                 figures = talk(load)
                 figures["cpu_ms_per_post"] = (up.cpu() - before) / load["posts"] * 1e3
                 runs.append(figures)
-            rows[name] = {key: median(one[key] for one in runs) for key in runs[0]}
+            rows[name] = hub.medians(runs)
             print(f"W5 {name}: {rows[name]['posts_per_s']:,.0f} posts/s", flush=True)
     return rows
 

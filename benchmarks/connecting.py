@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
-from statistics import median
 from typing import Any, Final
 
 from benchmarks import hub
@@ -19,7 +18,7 @@ IN_FLIGHT: Final = 100
 MISSED: Final = 10
 """Events published while the server is down, which everybody is owed."""
 TOPIC: Final = "group.dashboard"
-SYSTEMS: Final = ("hub", "hub_postgres")
+SYSTEMS: Final = hub.SYSTEMS
 WELCOME: Final = '"op":"welcome"'
 
 Figures = dict[str, float]
@@ -29,13 +28,11 @@ def run(workloads: Collection[str], systems: Collection[str]) -> dict[str, dict[
     """`{workload: {system: figures}}`"""
     found: dict[str, dict[str, Figures]] = {name: {} for name in workloads}
     for workload in workloads:
-        for system in SYSTEMS:
-            if system not in systems:
-                continue
-            with hub.on(system) as up:
-                if up is None:
-                    continue
-                found[workload][system] = WORKLOADS[workload](up)
+
+        def measure(system: str, up: Hub, workload: str = workload) -> None:
+            found[workload][system] = WORKLOADS[workload](up)
+
+        hub.on_each(systems, measure)
     return found
 
 
@@ -65,7 +62,7 @@ def coming_in(up: Hub) -> Figures:
             figures["lost"] = PEOPLE * MISSED - came_after
         first += MISSED
         runs.append(figures)
-    return {key: median(one[key] for one in runs) for key in runs[0]}
+    return hub.medians(runs)
 
 
 def idle(up: Hub) -> Figures:

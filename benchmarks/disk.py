@@ -12,7 +12,7 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peer import Missing
+from benchmarks.missing import Missing
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,12 +26,12 @@ def postgres(preload: str = "") -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def environment(system: str) -> Iterator[dict[str, str]]:
-    """What the hub is to be run with: `hub` on SQLite, `hub_postgres` on a private PostgreSQL. Raises Missing."""
-    if system == "hub":
+def environment(system: str, preload: str = "") -> Iterator[dict[str, str]]:
+    """What the hub is to be run with: `hub_postgres` on a private PostgreSQL, the others on SQLite. Raises Missing."""
+    if system != "hub_postgres":
         yield {}
         return
-    with postgres() as url:
+    with postgres(preload) as url:
         if not url:
             raise Missing("there is no PostgreSQL")
         yield {"DATABASE_URL": url}

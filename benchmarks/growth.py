@@ -10,14 +10,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Collection
-from statistics import median
 from typing import Any, Final
 
-from benchmarks import broadcast, disk, hub
+from benchmarks import broadcast, hub
 from benchmarks.broadcast import RATE, TOPIC, Figures, Up
 from benchmarks.client import load_client
 from benchmarks.hub import Hub
-from benchmarks.peer import Missing
+from benchmarks.missing import Missing
 
 RUNS: Final = 3
 SOCKETS: Final = (100, 1000, 5000)
@@ -30,29 +29,26 @@ BEHIND: Final = 500
 PUBLISHED: Final = 1000
 BATCH: Final = 100
 PATIENCE: Final = 60.0
-SYSTEMS: Final = ("hub", "hub_postgres")
+SYSTEMS: Final = hub.SYSTEMS
 WELCOME: Final = '"op":"welcome"'
 
 
 def run(workloads: Collection[str], systems: Collection[str]) -> dict[str, dict[str, Figures]]:
     """`{workload: {system: figures}}`"""
     rows: dict[str, Figures] = {}
-    for system in SYSTEMS:
-        if system not in systems:
-            continue
-        try:
-            with disk.environment(system) as environment, hub.running(environment) as up:
-                if system == "hub":
-                    for sockets in SOCKETS:
-                        rows[f"{system}_{sockets}"] = _delivered(up, sockets)
-                        print(f"W9 {system}_{sockets} done", flush=True)
-                rows[f"{system}_empty"] = _published(up)
-                began = time.monotonic()
-                up.work("fill_log", n=EVENTS, per_topic=PER_TOPIC)
-                print(f"{EVENTS:,} events in {time.monotonic() - began:.0f} s", flush=True)
-                rows[f"{system}_full"] = _published(up)
-        except Missing as why:
-            print(f"skipped {system}: {why}", flush=True)
+
+    def measure(system: str, up: Hub) -> None:
+        if system == "hub":
+            for sockets in SOCKETS:
+                rows[f"{system}_{sockets}"] = _delivered(up, sockets)
+                print(f"W9 {system}_{sockets} done", flush=True)
+        rows[f"{system}_empty"] = _published(up)
+        began = time.monotonic()
+        up.work("fill_log", n=EVENTS, per_topic=PER_TOPIC)
+        print(f"{EVENTS:,} events in {time.monotonic() - began:.0f} s", flush=True)
+        rows[f"{system}_full"] = _published(up)
+
+    hub.on_each(systems, measure)
     return dict.fromkeys(workloads, rows)
 
 
@@ -73,7 +69,7 @@ def _delivered(up: Hub, sockets: int) -> Figures:
             reached = Up(client, up.cpu, broadcast.publisher(up), sockets)
             runs.append(broadcast.measured(reached, **calm))
             first += SINGLES
-    return {"sockets": sockets, **{key: median(one[key] for one in runs) for key in runs[0]}}
+    return {"sockets": sockets, **hub.medians(runs)}
 
 
 def _published(up: Hub) -> Figures:
@@ -92,7 +88,7 @@ def _published(up: Hub) -> Figures:
                 **_level(up, at),
             }
         )
-    return {key: median(one[key] for one in runs) for key in runs[0]}
+    return hub.medians(runs)
 
 
 def _level(up: Hub, at: str) -> Figures:

@@ -13,16 +13,20 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 from benchmarks import disk
+from benchmarks.missing import Missing
 from hub.local import redis
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 START_SECONDS: Final = 60
+SYSTEMS: Final = ("hub", "hub_postgres")
+"""By their databases: SQLite with `synchronous=FULL`, PostgreSQL with `fsync=on`."""
 TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -116,16 +120,19 @@ def running(
         yield hub
 
 
-@contextlib.contextmanager
-def on(system: str) -> Iterator[Hub | None]:
-    """`hub`, on SQLite, or `hub_postgres`; None, and that is said, where there is no PostgreSQL."""
-    with contextlib.ExitStack() as stack:
-        url = stack.enter_context(disk.postgres()) if system == "hub_postgres" else ""
-        if system == "hub_postgres" and not url:
-            print(f"skipped {system}: there is no PostgreSQL", flush=True)
-            yield None
-        else:
-            yield stack.enter_context(running({"DATABASE_URL": url}))
+def on_each(systems: Collection[str], measure: Callable[[str, Hub], None]) -> None:
+    """Each of `SYSTEMS` that is wanted, by its name and running; of what can't be run, that is said."""
+    for system in SYSTEMS:
+        if system in systems:
+            try:
+                with disk.environment(system) as environment, running(environment) as up:
+                    measure(system, up)
+            except Missing as why:
+                print(f"skipped {system}: {why}", flush=True)
+
+
+def medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {key: median(one[key] for one in runs) for key in runs[0]}
 
 
 @contextlib.contextmanager

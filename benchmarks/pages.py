@@ -13,16 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from statistics import median, quantiles
 from typing import Final
 
-from benchmarks import disk, hub
+from benchmarks import hub
 from benchmarks.hub import Hub
-from benchmarks.peer import Missing
 
 RUNS: Final = 3
 SECONDS: Final = 5.0
 AT_ONCE: Final = 4
 ROWS: Final = 100_000
 PAGES: Final = {"dashboard": "/", "inbox": "/inbox/", "unread": "/inbox/?state=unread"}
-SYSTEMS: Final = ("hub", "hub_postgres")
+SYSTEMS: Final = hub.SYSTEMS
 
 Figures = dict[str, float]
 
@@ -30,23 +29,17 @@ Figures = dict[str, float]
 def run(workloads: Collection[str], systems: Collection[str]) -> dict[str, dict[str, Figures]]:
     """`{workload: {system: figures}}`"""
     rows: dict[str, Figures] = {}
-    for system in SYSTEMS:
-        if system not in systems:
-            continue
-        try:
-            with disk.environment(system) as environment, hub.running(environment) as up:
-                cookie = up.work("desk", rows=ROWS)
-                for page, path in PAGES.items():
-                    for name, at_once in ((page, AT_ONCE), (f"{page}_alone", 1)):
-                        _asked(
-                            up, path, cookie, 1, SECONDS / 5
-                        )  # what is kept in memory is there from now on
-                        runs = [_asked(up, path, cookie, at_once, SECONDS) for _ in range(RUNS)]
-                        row = {key: median(one[key] for one in runs) for key in runs[0]}
-                        rows[f"{system}_{name}"] = row
-                        print(f"W12 {system}_{name}: {row['requests_per_s']:,.0f}/s", flush=True)
-        except Missing as why:
-            print(f"skipped {system}: {why}", flush=True)
+
+    def measure(system: str, up: Hub) -> None:
+        cookie = up.work("desk", rows=ROWS)
+        for page, path in PAGES.items():
+            for name, at_once in ((page, AT_ONCE), (f"{page}_alone", 1)):
+                _asked(up, path, cookie, 1, SECONDS / 5)  # what is kept in memory is there then
+                runs = [_asked(up, path, cookie, at_once, SECONDS) for _ in range(RUNS)]
+                row = rows[f"{system}_{name}"] = hub.medians(runs)
+                print(f"W12 {system}_{name}: {row['requests_per_s']:,.0f}/s", flush=True)
+
+    hub.on_each(systems, measure)
     return dict.fromkeys(workloads, rows)
 
 

@@ -16,16 +16,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.hub import ROOT, cpu_of, free_port, serving_redis, wait_for_port
+from benchmarks.missing import Missing
 from hub.local import redis
 
 PROGRAMS: Final = Path(__file__).parent / "peers"
 BROUGHT: Final = Path(__file__).parent / ".peers"
 PATIENCE: Final = 180  # seconds, for whatever is brought
 NCHAN: Final = "libnginx-mod-nchan"
-
-
-class Missing(RuntimeError):
-    """A peer can't run here; says why."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ WHISPERED: Final = 5000
 """Whispers of one call each."""
 STOCK: Final = 1000
 """Messages by the stock `async_to_sync(group_send)`."""
-SYSTEMS: Final = ("hub", "hub_postgres", "stock")
+SYSTEMS: Final = (*hub.SYSTEMS, "stock")
 WELCOME: Final = '"op":"welcome"'
 IN_FLIGHT: Final = 100
 
@@ -211,16 +211,16 @@ LINES: Final = {
 def run(workloads: Collection[str], systems: Collection[str]) -> dict[str, dict[str, Figures]]:
     """`{workload: {system: figures}}`"""
     found: dict[str, dict[str, Figures]] = {name: {} for name in workloads}
-    for system, on in (("hub", workloads), ("hub_postgres", {"W3"}.intersection(workloads))):
-        if system not in systems or not on:
-            continue  # a whisper touches no database
-        with hub.on(system) as up:
-            if up is None:
-                continue
-            people = People(up)
-            for workload in on:
+    databases = set(systems) if "W3" in workloads else {"hub"}.intersection(systems)
+
+    def measure(system: str, up: Hub) -> None:
+        people = People(up)
+        for workload in workloads:
+            if system == "hub" or workload == "W3":  # a whisper touches no database
                 rows = WORKLOADS[workload](people)
                 found[workload] |= {system if name == "hub" else name: rows[name] for name in rows}
+
+    hub.on_each(databases, measure)
     return found
 
 

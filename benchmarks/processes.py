@@ -12,7 +12,6 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any, Final
 
 import psycopg
@@ -22,7 +21,7 @@ from benchmarks import broadcast, disk, hub
 from benchmarks.broadcast import BATCH, RATE, Figures, Up
 from benchmarks.client import LoadClient, load_client
 from benchmarks.hub import Hub, cpu_of_family
-from benchmarks.peer import Missing
+from benchmarks.missing import Missing
 
 RUNS: Final = 3
 PROCESSES: Final = (1, 2, 4)
@@ -35,7 +34,7 @@ LOADS: Final[dict[str, dict[str, Any]]] = {
 ROOMS: Final = 200
 TIMES: Final = 50
 """How often it is looked who has left so many rooms."""
-SYSTEMS: Final = ("hub", "hub_postgres")
+SYSTEMS: Final = hub.SYSTEMS
 IN_FLIGHT: Final = 20
 WELCOME: Final = '"op":"welcome"'
 COUNTER: Final = "pg_stat_statements"
@@ -119,11 +118,7 @@ def run(workloads: Collection[str], systems: Collection[str]) -> dict[str, dict[
 @contextlib.contextmanager
 def _spread(system: str) -> Iterator[Spread]:
     with contextlib.ExitStack() as stack:
-        environment = {}
-        if system == "hub_postgres":
-            environment["DATABASE_URL"] = stack.enter_context(disk.postgres(preload=COUNTER))
-            if not environment["DATABASE_URL"]:
-                raise Missing("there is no PostgreSQL")
+        environment = stack.enter_context(disk.environment(system, preload=COUNTER))
         ours = stack.enter_context(hub.running(environment))
         statements = None
         if environment:
@@ -148,7 +143,7 @@ def _rows(spread: Spread, client: LoadClient) -> Iterator[tuple[str, Figures]]:
             figures = broadcast.measured(up, first=first, **options)
             runs.append({"sockets": people, **figures, **spread.since(before)})
             first += options["n"]
-        yield name, {key: median(one[key] for one in runs) for key in runs[0]}
+        yield name, hub.medians(runs)
 
 
 def _alone(spread: Spread, client: LoadClient) -> Figures:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 Figures = Mapping[str, float]
 
@@ -36,7 +37,7 @@ def _wanted(line: Line, row: Figures) -> str:
     figure = row[line.key]
     if line.most is None:
         return f">= {_number(wanted):>8} {figure / wanted:>6.2f}x"
-    return f"<= {_number(wanted):>8} {wanted / figure:>6.2f}x"
+    return f"<= {_number(wanted):>8} {wanted / figure if figure else inf:>6.2f}x"
 
 
 def _number(value: float) -> str:

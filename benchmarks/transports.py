@@ -55,18 +55,22 @@ LINES: Final = [
 def run(workloads: Collection[str], systems: Collection[str]) -> dict[str, dict[str, Figures]]:
     """`{workload: {system: figures}}`"""
     found: dict[str, dict[str, Figures]] = {name: {} for name in workloads}
-    for system in ("hub", "hub_postgres"):
-        rows = {f"{system}_{name}": name for name in TRANSPORTS}
-        wanted = [name for name in rows if name in SYSTEMS and name in systems]
-        if not wanted:
-            continue
-        with hub.on(system) as up:
-            if up is None:
-                continue
-            cookies = [cookie for _, cookie in up.work("people", n=PEOPLE)]
-            for workload in workloads:
-                for name in wanted:
-                    found[workload][name] = _by(rows[name], up, cookies)
+    wanted = {
+        system: {
+            row: name
+            for name in TRANSPORTS
+            if (row := f"{system}_{name}") in SYSTEMS and row in systems
+        }
+        for system in hub.SYSTEMS
+    }
+
+    def measure(system: str, up: Hub) -> None:
+        cookies = [cookie for _, cookie in up.work("people", n=PEOPLE)]
+        for workload in workloads:
+            for row, name in wanted[system].items():
+                found[workload][row] = _by(name, up, cookies)
+
+    hub.on_each([system for system, rows in wanted.items() if rows], measure)
     return found
 
 
