@@ -89,7 +89,7 @@ class Command:
         """Until it has ended and said everything. Signals are passed on meanwhile."""
         for pipe in self._pipes:
             pipe.start()
-        code = self._process.wait()
+        code = self._await_end()
         seconds = time.monotonic() - self._began
         self._ended.set()
         for pipe in self._pipes:
@@ -104,6 +104,23 @@ class Command:
             self._last_words,
             stopped=self._stopped_at is not None,
         )
+
+    def _await_end(self) -> int:
+        """A signal that comes just before a call that waits, or to another thread, does not end that call, and Python
+        handles it only afterwards: so each of them writes to a pipe, and that is what is waited for."""
+        woken, wake = os.pipe()
+        os.set_blocking(wake, False)
+        pipe_before = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        handler_before = signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        try:
+            while (code := self._process.poll()) is None:
+                os.read(woken, _CHUNK)
+            return code
+        finally:
+            signal.signal(signal.SIGCHLD, handler_before)
+            signal.set_wakeup_fd(pipe_before)
+            os.close(wake)
+            os.close(woken)
 
     def pass_on(self, number: int) -> None:
         if not self._own_group and number in {signal.SIGINT, signal.SIGQUIT}:

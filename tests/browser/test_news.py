@@ -10,6 +10,7 @@ from django.contrib.auth.models import Permission
 from playwright.sync_api import Page, expect
 
 from notifications import announcements, inbox, notify, notifying
+from tests.browser.test_pages import until, wait_until_live
 from tests.live import Aside, cookies_of, newcomer
 
 PageFor = Callable[..., Page]
@@ -29,10 +30,6 @@ globalThis.hide = () => {
 """
 
 
-def wait_until_live(page: Page) -> None:
-    page.wait_for_selector("html[data-link=live]", state="attached")
-
-
 def tell(user: Any, title: str, **more: Any) -> None:
     notify(to=user, kind="orders.late", title=title, **more)
 
@@ -44,15 +41,6 @@ def may_announce(user: Any) -> None:
 def read_all_one_by_one(user: Any) -> None:
     for item in inbox.page(user, limit=60).items:
         inbox.mark(user, item["id"], True)
-
-
-def until(page: Page, holds: str) -> None:
-    """As `wait_for_function`, which the pages' CSP forbids."""
-    for _ in range(100):
-        if page.evaluate(holds):
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(holds)
 
 
 def later(page: Page, minutes: int) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -583,3 +584,11 @@ def korean(page: Page, code: str, letter: str) -> None:
 
 def wait_until_live(page: Page) -> None:
     page.wait_for_selector("html[data-link=live]", state="attached")
+
+
+def until(page: Page, holds: str, arg: object = None, *, seconds: float = 30) -> None:
+    """As `wait_for_function`, which the pages' CSP forbids as soon as it has to look a second time."""
+    deadline = time.monotonic() + seconds
+    while not page.evaluate(holds, arg):
+        assert time.monotonic() < deadline, holds
+        page.wait_for_timeout(50)

@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from accounts import profiles
 from chat import marks, messages, rooms, text
 from chat.models import Message, Room
-from tests.browser.test_pages import new_epoch, violations, wait_until_live
+from tests.browser.test_pages import new_epoch, until, violations, wait_until_live
 from tests.live import Aside, cookies_of, live_server, newcomer
 from tests.reference_client import Ended, ReferenceClient
 
@@ -370,9 +370,10 @@ def draft_of(page: Page, room: Room) -> str | None:
 
 
 def until_stored(page: Page, room: Room, text: str | None) -> None:
-    page.wait_for_function(
+    until(
+        page,
         "([key, text]) => localStorage.getItem(key) === text",
-        arg=[f"hub.draft.{user_of(page).pk}.{room.pk}", text],
+        [f"hub.draft.{user_of(page).pk}.{room.pk}", text],
     )
 
 
@@ -413,11 +414,11 @@ def test_what_could_not_be_stored_is_there_after_a_reload_and_the_back_button(pa
     alice.evaluate("sessionStorage.full = 'yes'")
     alice.evaluate(full)
     composer(alice).fill("stored and not")
-    alice.wait_for_function(noted, arg="stored and not")
+    until(alice, noted, "stored and not")
     alice.reload()
     expect(composer(alice)).to_have_value("stored and not")
     composer(alice).fill("stored and not yet")
-    alice.wait_for_function(noted, arg="stored and not yet")
+    until(alice, noted, "stored and not yet")
     alice.goto("/inbox/")
     assert draft_of(alice, room) == "stored"
     alice.evaluate("sessionStorage.removeItem('full')")
@@ -435,7 +436,7 @@ def test_a_browser_that_stores_nothing_has_a_draft_until_it_is_sent(pair):
     enter(alice, room)
     composer(alice).fill("half a sentence")
     noted = "() => Object.values(history.state ?? {}).includes('half a sentence')"
-    alice.wait_for_function(noted)
+    until(alice, noted)
     alice.reload()
     expect(composer(alice)).to_have_value("half a sentence")
     wait_until_live(alice)
@@ -559,7 +560,7 @@ def test_what_was_not_stored_before_a_reload_is_sent_after_it_with_the_same_id(
     page.reload()
     expect(page.locator(".message[data-id]")).to_have_count(1)
     expect(page.locator(".message[data-unsent]")).to_have_count(0)
-    page.wait_for_function("(key) => !(key in localStorage)", arg=key)
+    until(page, "(key) => !(key in localStorage)", key)
     assert aside(stored, room) == ["From before"]
 
 

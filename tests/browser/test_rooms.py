@@ -15,8 +15,8 @@ from playwright.sync_api import Locator, Page, ViewportSize, expect
 
 from chat import marks, messages, rooms
 from chat.models import Involvement, Membership, Room
-from tests.browser.test_news import NOTIFICATIONS, until
-from tests.browser.test_pages import korean, new_epoch, violations, wait_until_live
+from tests.browser.test_news import NOTIFICATIONS
+from tests.browser.test_pages import korean, new_epoch, until, violations, wait_until_live
 from tests.live import Aside, newcomer
 from web.rooms import TO_JOIN
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.test_pages import violations
+from tests.browser.test_pages import until, violations
 from tests.live import newcomer
 
 
@@ -49,7 +49,7 @@ def test_the_keyboard_reaches_the_table(page_for, aside):
     page.goto("/admin/hub/")
     page.locator(".status-scroll").focus()
     page.keyboard.press("ArrowRight")
-    page.wait_for_function("document.querySelector('.status-scroll').scrollLeft > 0")
+    until(page, "document.querySelector('.status-scroll').scrollLeft > 0")
     page.wait_for_timeout(2500)  # drawn anew at least once
     assert page.evaluate("document.activeElement.className") == "status-scroll"
     assert page.evaluate("document.querySelector('.status-scroll').scrollLeft") > 0

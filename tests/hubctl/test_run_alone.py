@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -77,6 +78,40 @@ def test_signals_are_passed_on(name) -> None:
         read_until(process.stdout, b"up\n")
         process.send_signal(getattr(signal, f"SIG{name}"))
         read_until(process.stdout, f"got {name}\n".encode())
+        assert process.wait(PATIENCE) == 7
+    finally:
+        end(process)
+
+
+SIGNALLED_ASIDE = """
+import signal, sys, threading
+from hubctl.cli import main
+
+def signalled() -> None:
+    sys.stdin.readline()
+    signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+
+threading.Thread(target=signalled, daemon=True).start()
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_signal_that_interrupts_nothing_is_passed_on() -> None:
+    script = "trap 'echo got it; exit 7' USR1; echo up; while :; do sleep 0.1; done"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SIGNALLED_ASIDE, *shell(script)],
+        cwd=ROOT,
+        env=run.environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        read_until(process.stdout, b"up\n")
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        read_until(process.stdout, b"got it\n")
         assert process.wait(PATIENCE) == 7
     finally:
         end(process)
