@@ -334,9 +334,11 @@ def _through(port: int) -> str:
 
 
 def _nginx(home: Path, front: int, ports: list[int]) -> Child:
-    """The product's own configuration, with its addresses moved to this rig."""
+    """The product's own configuration, with its addresses moved to this rig. There the servers are the addresses of one
+    name, of which nginx remembers no failures; so here neither. (It would send a server that failed one request a second
+    until one has ended, and a socket does not end.)"""
     program = shutil.which("nginx") or "/usr/sbin/nginx"
-    servers = "".join(f"server 127.0.0.1:{port} max_fails=1 fail_timeout=1s;" for port in ports)
+    servers = "".join(f"server 127.0.0.1:{port} max_fails=0;" for port in ports)
     text = (ROOT / "deploy/nginx.conf").read_text(encoding="utf-8")
     text = text.replace("/tmp/", f"{home}/nginx-")
     text = text.replace("listen 8080", f"listen 127.0.0.1:{front}")

@@ -52,7 +52,7 @@ async def test_a_rolling_restart_loses_nobody_and_no_request(
             async with posting(hub.url) as posts:
                 for _ in range(rounds):
                     for server in hub.servers:
-                        await asyncio.sleep(2)  # nginx leaves one that failed alone for a second
+                        await asyncio.sleep(2)
                         ends.append(await asyncio.to_thread(stop, server))
                         await asyncio.to_thread(server.start)
             heal = await load.level(HEAL)
