@@ -147,7 +147,9 @@ def database(url: str, data_dir: Path, password_file: str = "") -> dict[str, obj
         "PORT": str(parts.port or ""),
         "CONN_HEALTH_CHECKS": True,  # a connection that a restart killed is replaced before it is lent
         "OPTIONS": {
-            "pool": {"min_size": 0, "max_size": 16, "timeout": 2},
+            # A pool asks a server that is away less and less often, each time for twice as long, unless it gives up
+            # soon; then whoever needs a connection next lets it ask again.
+            "pool": {"min_size": 0, "max_size": 16, "timeout": 1.5, "reconnect_timeout": 1},
             "connect_timeout": 2,
             "tcp_user_timeout": 3000,  # milliseconds; a host that vanished answers nothing at all
             "keepalives": 1,

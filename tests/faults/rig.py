@@ -285,7 +285,7 @@ def rig(
             hub.redis_proxy = stack.enter_context(Proxy(server_of_redis.socket))
             environment["REDIS_URL"] = f"redis://127.0.0.1:{hub.redis_proxy.port}/0"
         if connection.vendor == "postgresql":
-            hub.postgres = stack.enter_context(Proxy(_postgres_socket()))
+            hub.postgres = stack.enter_context(Proxy(postgres_socket()))
             environment["DATABASE_URL"] = _through(hub.postgres.port)
         run = ["-m", "tests.faults.planted", planted] if planted else ["-m", "hub.server"]
         for port in ports:
@@ -320,7 +320,7 @@ def whole_rig(**options: Any) -> contextlib.AbstractContextManager[Rig]:
     return rig(**parts | options)
 
 
-def _postgres_socket() -> str | int:
+def postgres_socket() -> str | int:
     of = connection.settings_dict
     host, port = str(of["HOST"]), int(of["PORT"] or 5432)
     return f"{host}/.s.PGSQL.{port}" if host.startswith("/") else port

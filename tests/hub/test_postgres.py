@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.backends.postgresql.base import DatabaseWrapper
 from django.db.utils import ConnectionHandler
 
 from hub import env, serving
+from tests.faults.proxy import Proxy
+from tests.faults.rig import postgres_socket
 from tests.live import database_url
 
 pytestmark = [
@@ -29,11 +33,17 @@ pytestmark = [
 @pytest.fixture
 def pooled() -> Iterator[Any]:
     """A connection as a server has it: from a pool."""
+    with from_pool() as one:
+        yield one
+
+
+@contextlib.contextmanager
+def from_pool(**where: object) -> Iterator[Any]:
     found = env.database(os.environ["DATABASE_URL"], Path(settings.HUB_DATA_DIR))
     found["NAME"] = connection.settings_dict[
         "NAME"
     ]  # the address names a database that need not exist
-    handler = ConnectionHandler({"default": found})
+    handler = ConnectionHandler({"default": found | where})
     one = handler["default"]
     assert isinstance(one, DatabaseWrapper)
     yield one
@@ -56,6 +66,33 @@ def test_a_connection_that_a_restart_killed_is_not_lent_again(pooled: Any) -> No
     finally:
         other.close()
     assert ask(pooled, "SELECT pg_backend_pid()") != killed
+
+
+def test_a_server_that_was_away_is_asked_again_soon() -> None:
+    with (
+        Proxy(postgres_socket()) as proxy,
+        from_pool(HOST="127.0.0.1", PORT=proxy.port) as pooled,
+    ):
+        assert ask(pooled, "SELECT 1") == 1
+        proxy.refuse()
+        away = time.monotonic() + 8  # a pool left to itself asks after 1, 3, 7 and 15 seconds
+        while time.monotonic() < away:
+            pooled.close()
+            with pytest.raises(OperationalError):
+                ask(pooled, "SELECT 1")
+        proxy.accept()
+        back = time.monotonic()
+        while not answers(pooled):
+            pass
+        assert time.monotonic() - back < 5
+
+
+def answers(one: Any) -> bool:
+    one.close()
+    try:
+        return bool(ask(one, "SELECT 1"))
+    except OperationalError:
+        return False
 
 
 def test_commands_and_workers_may_take_their_time(pooled: Any) -> None:
