@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -10,8 +11,10 @@ from django.contrib.auth.signals import user_logged_in
 from django.db.models.signals import post_save
 from django.http import HttpRequest
 
-from accounts import sessions, setup
+from accounts import places, sessions, setup
 from accounts.models import Profile
+
+logger = logging.getLogger(__name__)
 
 
 def connect() -> None:
@@ -35,3 +38,4 @@ def _forget_token(
 
 def _record_sign_in(request: HttpRequest, user: User, **_: Any) -> None:
     sessions.record(request, user)
+    logger.info("user %d signed in from %s", user.pk, places.address(request) or "?")

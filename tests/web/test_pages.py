@@ -86,6 +86,12 @@ def test_signs_in_and_returns_to_the_page_that_was_asked_for(client, alice, admi
     assert client.post("/accounts/login/", form)["Location"] == "/inbox/?state=unread"
 
 
+def test_signing_in_leaves_a_line(client, alice, admin, caplog):
+    caplog.set_level("INFO", "accounts")
+    client.post("/accounts/login/", {"username": "alice", "password": PASSWORD})
+    assert f"user {alice.pk} signed in from 127.0.0.1" in caplog.text
+
+
 @pytest.mark.parametrize("elsewhere", ["https://evil.example/", "//evil.example", "javascript:x"])
 def test_never_returns_to_another_site(client, alice, admin, elsewhere):
     form = {"username": "alice", "password": PASSWORD, "next": elsewhere}
