@@ -181,8 +181,8 @@ async def level(readers: list[Reader]) -> int:
         await asyncio.sleep(0.1)
 
 
-def marks_of_everybody() -> list[tuple[int | None, str]]:
-    rows = Event.objects.filter(topic=EVERYBODY).order_by("offset")
+def marks_of_everybody(after: int) -> list[tuple[int | None, str]]:
+    rows = Event.objects.filter(topic=EVERYBODY).exclude(offset__lte=after).order_by("offset")
     return [
         (offset, json.loads(data)["mark"]) for offset, data in rows.values_list("offset", "data")
     ]
@@ -237,7 +237,7 @@ async def slow_readers(
                 for sleeper, headers in zip(sleepers, keys, strict=True):
                     offsets = await wake(hub, sleeper, headers, head)
                     found.dirty += offsets != list(range(sleeper.first + 1, head + 1))
-        owed = await in_database(marks_of_everybody)
+        owed = await in_database(marks_of_everybody, min(reader.first for reader in readers))
         found.clean = all(
             reader.got
             == [(offset, mark) for offset, mark in owed if offset is None or offset > reader.first]

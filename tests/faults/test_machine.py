@@ -48,6 +48,7 @@ STEPS: Final = 40
 REVOKED_WITHIN: Final = 5.0
 HEAL: Final = 10.0
 MOST: Final = 5000
+FIRST_ID: Final = 1_000_000
 TYPE: Final = "test.machine"
 
 pytestmark = [pytest.mark.usefixtures("live_db"), pytest.mark.timeout(3600)]
@@ -230,12 +231,12 @@ class Client:
 
 
 class World:
-    def __init__(self, people: list[tuple[User, str]], number: int) -> None:
+    def __init__(self, people: list[tuple[User, str]], team: Group) -> None:
         self.loop = SteppedLoop()
         self.layer = Layer()
         self.faults: list[str] = []
         self.queries: list[Query] = []
-        self.team = Group.objects.create(name=f"machine {number} {people[0][0].username}")
+        self.team = team
         users = list({user.pk: user for user, _ in people}.values())
         for user in users:
             user.groups.set([self.team])
@@ -420,9 +421,19 @@ class Present:
 
     def __init__(self) -> None:
         self.world: World | None = None
-        self.number = itertools.count()
-        self.people: list[tuple[User, str]] = []
+        known = User.objects.order_by("-pk").first(), Group.objects.order_by("-pk").first()
+        self.ids = itertools.count(max([FIRST_ID, *(one.pk + 1 for one in known if one)]))
         self.steps = 0
+
+    def make_world(self) -> World:
+        """Of new people, whose topics are empty, and whose names are as long as in every other: else there would be
+        room for more in one outbox than in the next, and the same steps would not lead to the same place."""
+        alice, bob = (newcomer(name, pk=next(self.ids)) for name in ("alice", "bob"))
+        keys = {user: f"Bearer {make_key(user, 'machine')[1]}" for user in (alice, bob)}
+        number = next(self.ids)
+        team = Group.objects.create(pk=number, name=f"machine {number}")
+        self.world = World([(user, keys[user]) for user in (alice, alice, bob)], team)
+        return self.world
 
     async def call(self, work: Callable[..., Any], *arguments: Any) -> Any:
         assert self.world is not None
@@ -434,7 +445,7 @@ class Machine(RuleBasedStateMachine):
 
     @initialize(is_tight=st.booleans())
     def begin(self, is_tight: bool) -> None:
-        self.present.world = self.world = World(self.present.people, next(self.present.number))
+        self.world = self.present.make_world()
         outbox.MOST_BYTES = 300 if is_tight else 256 * 1024  # type: ignore[misc]
         self.world.layer.flying.clear()
         for client in self.world.clients:
@@ -532,9 +543,6 @@ class Machine(RuleBasedStateMachine):
 @pytest.fixture
 def present(monkeypatch: pytest.MonkeyPatch) -> Iterator[Present]:
     found = Present()
-    alice, bob = newcomer(), newcomer("bob")
-    keys = {user.pk: f"Bearer {make_key(user, 'machine')[1]}" for user in (alice, bob)}
-    found.people = [(user, keys[user.pk]) for user in (alice, alice, bob)]
 
     def flush(names: Any, *, skip_locked: bool = False) -> int:
         if skip_locked or found.world is None or found.world.flushes:
