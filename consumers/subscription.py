@@ -222,8 +222,9 @@ class Subscription:
         self.remove(name, at_once=True, reason="ended")
         if not all(self._sink.push(item) for item in said):
             self._drop("ended", 1)
-            self._sink.end(Close.RESTARTING)  # no room: it is told when it comes back
+            self.end(Close.RESTARTING)  # no room: it is told when it comes back
         elif name == self.own:
+            self.close()
             self._sink.end(Close.ROOM_DELETED)
         else:
             self._sink.push(Revoked(name))
@@ -240,21 +241,18 @@ class Subscription:
         if self.implied is not None:
             self.implied -= {name}  # who gets it back later is told to come again
         if name == self.own:
+            self.close()
             self._sink.end(Close.FORBIDDEN)
         else:
             self._sink.push(Revoked(name))
 
     def end(self, code: Close) -> None:
-        if code in {Close.NOT_SIGNED_IN, Close.FORBIDDEN}:
-            self.stop_reading("revoked")
-            self._drop("revoked", self._sink.drop())
-        self._sink.end(code)
-
-    def depart(self) -> None:
-        """Go at once: what waits is read from the log by whoever comes back."""
+        """Go at once: what waits is read from the log by whoever comes back and still may."""
+        reason: Reason = "revoked" if code == Close.NOT_SIGNED_IN else "closed"
+        self.stop_reading(reason)
+        self._drop(reason, self._sink.drop())
         self.close()
-        self._drop("closed", self._sink.drop())
-        self._sink.end(Close.RESTARTING)
+        self._sink.end(code)
 
     def close(self) -> None:
         self.stop_reading("closed")
@@ -268,6 +266,8 @@ class Subscription:
 
     def hand(self, run: Run) -> None:
         """The next events of a line. Called for every reader of the topic, so the usual case comes first."""
+        if self._closed:
+            return  # it went while the round was under way
         name = run.topic
         position = self.positions.get(name)
         if position is not None and name not in self._behind:
@@ -293,7 +293,8 @@ class Subscription:
                     self._hurry()
 
     def hand_whisper(self, whisper: Whisper) -> None:
-        self._sink.push(whisper)
+        if not self._closed:
+            self._sink.push(whisper)
 
     def renew(self, epoch: str, heads: Mapping[str, Reach]) -> None:
         """The log has a new identity: no position counts any more."""

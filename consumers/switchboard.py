@@ -408,13 +408,6 @@ class Switchboard:
         self._tasks = []
         await redis_client.close()
 
-    def close_all(self, code: Close) -> int:
-        """Send every client away, before a restart. Returns how many there were."""
-        leaving = list(self._subscriptions.values())
-        for subscription in leaving:
-            subscription.end(code)
-        return len(leaving)
-
     async def send_away(self, over: float) -> None:
         """Before a restart: everybody is sent away in turn, within so many seconds, and so is who still comes.
 
@@ -429,7 +422,7 @@ class Switchboard:
             left = began + number * pause - time.monotonic()
             if left > 0:
                 await asyncio.sleep(left)
-            subscription.depart()
+            subscription.end(Close.RESTARTING)
 
     @property
     def clients(self) -> int:
@@ -710,7 +703,6 @@ class Switchboard:
                 subscription.renew(epoch, reached)
             else:  # it joined something while the pulse was reading
                 subscription.end(Close.RESTARTING)
-                subscription.close()
 
     def _send_back_late_comers(self) -> None:
         """Who looked into the log just before its epoch changed, and was let in just after, has heard of no reset."""
@@ -737,7 +729,8 @@ class Switchboard:
             except Exception:
                 if time.monotonic() - self._asked_at > BLIND:
                     logger.error("Rights can't be asked for %d s: everybody is sent away", BLIND)
-                    self.close_all(Close.RESTARTING)
+                    for subscription in list(self._subscriptions.values()):
+                        subscription.end(Close.RESTARTING)
                 raise
 
     async def _recheck_named(self, events: Sequence[LoggedEvent]) -> None:
@@ -804,7 +797,6 @@ class Switchboard:
                 said = "connection of user %s ended: no longer signed in"
                 logger.info(said, who.user_id, extra=subscription.about)
                 subscription.end(Close.NOT_SIGNED_IN)
-                subscription.close()
                 continue
             asked = [
                 (subscription, name)

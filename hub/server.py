@@ -47,7 +47,7 @@ from zope.interface import implementer
 
 from hub.asgi import application  # sets Django up, which what follows needs
 from accounts import authenticate, refusals
-from consumers import database, switchboard
+from consumers import database, limits, switchboard
 from consumers.outbox import EXTENSION, WRITER, Flow
 from consumers.protocol import MAX_FRAME, Close
 from events import epoch
@@ -103,6 +103,7 @@ class HubWebSocket(WebSocketProtocol):  # type: ignore[misc]
     muted: bool = False
     queued = 0  # bytes since the application last had taken all
     application_queue: lean.Inbox
+    _control: limits.Allowance | None = None
 
     def onConnect(self, request: Any) -> Any:
         """Daphne reads these as ASCII, and fails with a 500 where they are not."""
@@ -122,6 +123,28 @@ class HubWebSocket(WebSocketProtocol):  # type: ignore[misc]
         if self.muted or (waiting < MOST_QUEUED and self.queued <= MOST_QUEUED_BYTES):
             super().onMessage(payload, isBinary)
             return
+        self._end_as_too_fast()
+
+    def onPing(self, payload: bytes) -> None:
+        if self._may_control():
+            super().onPing(payload)
+
+    def onPong(self, payload: bytes) -> None:
+        if self._may_control():
+            super().onPong(payload)
+
+    def _may_control(self) -> bool:
+        """Autobahn answers each ping at once, into a buffer without bound, and no application hears of it."""
+        if self.muted:
+            return False
+        if self._control is None:
+            self._control = limits.Allowance(limits.FRAMES_PER_SECOND, limits.FRAME_WINDOW)
+        if self._control.take():
+            return True
+        self._end_as_too_fast()
+        return False
+
+    def _end_as_too_fast(self) -> None:
         self.muted = True
         refusals.count("frame_rate")
         while not self.application_queue.empty():

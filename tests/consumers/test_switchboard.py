@@ -845,11 +845,28 @@ async def test_who_cannot_be_asked_about_for_long_is_sent_away(board, log, monke
     monkeypatch.setattr(switchboard, "RECHECK", 0.01)
     with pytest.raises(OSError, match="away"):
         await board._recheck_all()
-    assert client.ended is None
+    ended = client.ended
+    assert ended is None
     monkeypatch.setattr(switchboard, "BLIND", 0)
     with pytest.raises(OSError, match="away"):
         await board._recheck_all()
     assert client.ended is Close.RESTARTING
+    tell(board, log.add())
+    await asyncio.sleep(0.05)
+    assert client.items == []
+    assert board.figures().balance == 0
+
+
+async def test_who_goes_while_a_round_is_under_way_takes_nothing(board, log, monkeypatch):
+    monkeypatch.setattr(switchboard, "TURN", 1)
+    clients = dict([await connected(board) for _ in range(3)])
+    first, second, third = list(board._lines[TOPIC].readers)
+    tell(board, log.add())
+    assert [clients[one].offsets for one in (first, second)] == [[1], []]
+    second.end(Close.NOT_SIGNED_IN)
+    await settled(clients[third], [1])
+    assert clients[second].items == []
+    assert board.figures().balance == 0
 
 
 async def test_a_lost_topic_is_revoked_and_may_be_given_back(board, log):

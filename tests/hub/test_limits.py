@@ -134,6 +134,15 @@ async def test_frames_a_second(hub_server: LiveServer):
             assert await close_code(socket) == 4429
 
 
+async def test_pings_a_second(hub_server: LiveServer):
+    _, headers = await someone()
+    with counted(hub_server, "frame_rate"):
+        async with connect(hub_server, headers) as socket:
+            for _ in range(FRAMES_PER_SECOND * FRAME_WINDOW + 200):
+                await socket.ping()
+            assert await close_code(socket) == 4429
+
+
 async def test_frame_size(hub_server: LiveServer):
     _, headers = await someone()
     with counted(hub_server, "frame_size", 2):
