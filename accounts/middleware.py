@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import OrderedDict
@@ -10,6 +11,7 @@ from typing import Final
 
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.core.exceptions import MiddlewareNotUsed
 from django.db import Error as DatabaseTrouble
 from django.http import HttpRequest, HttpResponseBase
 
@@ -35,6 +37,21 @@ def sign_ins(get_response: GetResponse) -> GetResponse:
             except DatabaseTrouble:
                 logger.warning("a sign-in was not noted", exc_info=True)
         return response
+
+    return middleware
+
+
+def rotated_keys(get_response: GetResponse) -> GetResponse:
+    """Before AuthenticationMiddleware, which would give a session from before a new SECRET_KEY another name: what the
+    browser asks for at the same moment under the old one would find nobody."""
+    if not settings.SECRET_KEY_FALLBACKS:
+        raise MiddlewareNotUsed
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        if settings.SESSION_COOKIE_NAME in request.COOKIES and not request.path.startswith("/api/"):
+            with contextlib.suppress(DatabaseTrouble):  # whoever asks who it is says so
+                sessions.sign_anew(request.session)
+        return get_response(request)
 
     return middleware
 

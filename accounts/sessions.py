@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
-from django.contrib.auth import HASH_SESSION_KEY
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY, get_user_model
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
@@ -116,12 +116,24 @@ def prune() -> int:
         last = max(keys.values())
 
 
-def hash_fits(user: User, data: dict[str, Any]) -> bool:
+def hash_fits(user: User, data: dict[str, Any] | SessionBase) -> bool:
     """Whether the session was signed in with the present password, under this SECRET_KEY or a fallback."""
     stored = data.get(HASH_SESSION_KEY) or ""
     if constant_time_compare(stored, user.get_session_auth_hash()):
         return True
     return any(constant_time_compare(stored, old) for old in user.get_session_auth_fallback_hash())
+
+
+def sign_anew(session: SessionBase) -> None:
+    """Give one that was signed under an older SECRET_KEY, which is a fallback now, its hash under the present one."""
+    if SESSION_KEY not in session:
+        return
+    user = get_user_model()._default_manager.filter(pk=str(session[SESSION_KEY])).first()
+    if user is None or not hash_fits(user, session):
+        return
+    present = user.get_session_auth_hash()
+    if session[HASH_SESSION_KEY] != present:
+        session[HASH_SESSION_KEY] = present
 
 
 @cache

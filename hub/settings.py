@@ -78,6 +78,7 @@ MIDDLEWARE = [
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
+    "accounts.middleware.rotated_keys",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "accounts.middleware.sign_ins",
     "web.middleware.Preferences",

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth import update_session_auth_hash
+from django.contrib.auth import HASH_SESSION_KEY, update_session_auth_hash
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
@@ -142,7 +142,8 @@ def test_a_rotated_secret_key_keeps_the_row(chrome: Client, alice: User, setting
     settings.SECRET_KEY_FALLBACKS = [old]
     assert chrome.get("/page/").content == b"alice"
     (row,) = sessions.list_for(alice)
-    assert row.session_key == chrome.session.session_key != key
+    assert row.session_key == chrome.session.session_key == key
+    assert chrome.session[HASH_SESSION_KEY] == alice.get_session_auth_hash()
 
 
 def test_nobody_costs_nothing(db: None) -> None:
