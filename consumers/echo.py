@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
+from accounts import refusals
 from consumers import outbox, switchboard
 from consumers.door import Visitor
 from consumers.outbox import Flow, TooSlow
@@ -25,6 +26,7 @@ class EchoSocket(SignedInSocket):
     async def take(self, text: str | None) -> None:
         if text is None:
             if self._strikes.strike():
+                refusals.count("bad_frames")
                 raise Refused(Close.BAD_FRAMES)
             return
         if self._flow is None:
@@ -32,6 +34,7 @@ class EchoSocket(SignedInSocket):
         try:
             await outbox.within_reason(self.put(text, self._flow))
         except TooSlow:
+            refusals.count("slow_reader")
             raise Refused(Close.TOO_SLOW) from None
 
     # --- what the subscription calls --------------------------------------------------------------------------

@@ -17,9 +17,12 @@ from django.contrib.sessions.models import Session
 from websockets.asyncio.client import ClientConnection
 
 import events
+from accounts import refusals
 from accounts.authenticate import make_key
 from consumers import outbox, websocket
 from consumers.database import in_database
+from consumers.echo import EchoSocket
+from consumers.limits import FRAME_WINDOW, FRAMES_PER_SECOND, Allowance
 from consumers.protocol import Whisper
 from events import topics
 from tests.live import LiveServer, cookies_of, newcomer
@@ -482,6 +485,24 @@ async def test_a_client_that_does_not_take_a_write_is_closed_as_too_slow(monkeyp
     socket.push(Whisper(None, "report.ready", {}))
     await socket._write()
     assert sent[1:] == [{"type": "websocket.close", "code": 4408}]
+
+
+async def test_an_echo_that_is_not_taken_is_closed_as_too_slow_and_counted(monkeypatch):
+    monkeypatch.setattr(outbox, "STUCK", 0.05)
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        if message["type"] == "websocket.send":
+            await asyncio.Event().wait()
+
+    socket = EchoSocket()
+    socket.scope, socket.base_send, socket._closed = {}, send, False
+    socket._frames = Allowance(FRAMES_PER_SECOND, FRAME_WINDOW)
+    before = refusals.counts()["slow_reader"]
+    await socket.dispatch({"type": "websocket.receive", "text": "x"})
+    assert sent[1:] == [{"type": "websocket.close", "code": 4408}]
+    assert refusals.counts()["slow_reader"] == before + 1
 
 
 async def test_a_restart_tells_the_sockets_to_come_back(live_tables):

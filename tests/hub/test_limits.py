@@ -159,6 +159,11 @@ async def test_frames_that_say_nothing(hub_server: LiveServer):
             for _ in range(BAD_FRAMES):
                 await socket.send("nothing")
             assert await close_code(socket) == 4400
+    with counted(hub_server, "bad_frames"):
+        async with connect(hub_server, headers, "/ws/echo/") as socket:
+            for _ in range(BAD_FRAMES):
+                await socket.send(b"nothing")
+            assert await close_code(socket) == 4400
 
 
 async def test_topics_of_an_address(hub_server: LiveServer):
