@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
@@ -16,7 +18,7 @@ from django.utils import timezone
 import events
 from accounts.models import ApiKey
 from consumers.database import in_database
-from events import epoch, layer, log, topics
+from events import epoch, layer, log, redis_client, topics
 from events.models import Event, Topic
 from tests.contracts.clients import TRANSPORTS, Turned, first_cursor, listening
 from tests.live import cookies_of, newcomer
@@ -294,6 +296,52 @@ async def test_lost_doubled_late_and_forged_layer_messages_cost_no_data(
         await asyncio.sleep(0.3)
         assert heard.offsets(own) == [1, 2, 3, 4, 5, 6]
         assert {event["type"] for event in heard.events} == {"order.late"}
+
+
+def slip_in(topic: str, payload: bytes) -> None:
+    """Put bytes where the layer's messages to a topic pass, as somebody does who has Redis and no key."""
+    client, mark = redis_client.blocking(), redis_client.prefix()
+    if isinstance(layer.current(), layer.PubSubLayer):
+        assert client.publish(f"{mark}__group__{topic}", payload) == 1
+        return
+    members: Any = client.zrange(f"{mark}:group:{topic}", 0, -1)
+    assert len(members) == 1
+    channel = members[0].decode().partition("!")[0]
+    client.zadd(f"{mark}{channel}!", {payload: time.time()})
+
+
+async def test_what_is_not_encrypted_with_our_key_is_ignored_and_holds_nothing_up(
+    server, key, settings
+):
+    alice = await in_database(newcomer)
+    own = topics.user(alice.pk)
+    headers = await in_database(key, alice)
+    now = await in_database(epoch.current)
+    forged = {"topic": own, "type": "order.forged", "data": {}}
+    messages = [
+        {"type": "hub.whisper", "whisper": forged},
+        {"type": "hub.event", "epoch": now, "event": {**forged, "offset": 1, "at": "now"}},
+    ]
+    ours, backend = settings.HUB_LAYER_KEY, type(layer.current())
+    settings.HUB_LAYER_KEY = "another installation's key"
+    sealed = [backend().serialize(message) for message in messages]
+    settings.HUB_LAYER_KEY = ours
+    plain = json.dumps(messages[0]).encode()
+    damaged = layer.current().serialize(messages[0])[:-1]
+    async with listening("websocket", server, headers=headers, topics=own) as heard:
+        before = server.said().count(REFUSED)
+        payloads = [b"", b"\x00\xff", plain, *sealed, damaged]
+        for payload in payloads:
+            await asyncio.to_thread(slip_in, own, payload)
+        await events.awhisper(own, "order.tick", {})  # has no other way than the layer
+        await in_database(publish, own, 1)
+        await heard.until(lambda heard: bool(heard.whispers) and heard.offsets(own) == [1])
+        assert [whisper["type"] for whisper in heard.whispers] == ["order.tick"]
+        assert [event["type"] for event in heard.events] == ["order.late"]
+        assert server.said().count(REFUSED) - before == len(payloads)
+
+
+REFUSED = "A layer message was refused (InvalidToken)"
 
 
 @pytest.mark.parametrize("transport", ["websocket", "stream", "long-poll"])
