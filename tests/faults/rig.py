@@ -45,6 +45,7 @@ from tests.live import (
 
 START_SECONDS: Final = 30
 WRITER_SECONDS: Final = 900
+NGINX: Final = shutil.which("nginx") or "/usr/sbin/nginx"
 
 _http: Final = httpx.Client(  # one for all: making one costs more than asking; kept connections die with their server
     trust_env=False, timeout=10, limits=httpx.Limits(max_keepalive_connections=0)
@@ -337,7 +338,6 @@ def _nginx(home: Path, front: int, ports: list[int]) -> Child:
     """The product's own configuration, with its addresses moved to this rig. There the servers are the addresses of one
     name, of which nginx remembers no failures; so here neither. (It would send a server that failed one request a second
     until one has ended, and a socket does not end.)"""
-    program = shutil.which("nginx") or "/usr/sbin/nginx"
     servers = "".join(f"server 127.0.0.1:{port} max_fails=0;" for port in ports)
     text = (ROOT / "deploy/nginx.conf").read_text(encoding="utf-8")
     text = text.replace("/tmp/", f"{home}/nginx-")
@@ -350,5 +350,6 @@ def _nginx(home: Path, front: int, ports: list[int]) -> Child:
     (home / "nginx-resolver.conf").touch()
     configuration = home / "nginx.conf"
     configuration.write_text(text, encoding="utf-8")
-    argv = [program, "-c", str(configuration), "-e", "/dev/stderr", "-g", "daemon off;"]
+    first = "daemon off;" + (" user root;" if os.geteuid() == 0 else "")  # `home` is nobody else's
+    argv = [NGINX, "-c", str(configuration), "-e", "/dev/stderr", "-g", first]
     return Child(argv, dict(os.environ), home / "nginx.log", front)
