@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -278,9 +279,10 @@ class World:
 
     def may_get(self, user: User, topic: str) -> bool:
         """At this moment, or until a moment ago."""
-        since = self.revoked[user.pk].get(topic)
-        is_member = user.pk in self.members or topic != self.names[0]
-        return is_member or since is None or self.loop.now <= since + REVOKED_WITHIN
+        if topic != self.names[0]:
+            return topic in {topics.user(user.pk), *topics.groups()}
+        since = self.revoked[user.pk].get(topic, -math.inf)
+        return user.pk in self.members or self.loop.now <= since + REVOKED_WITHIN
 
     # --- what may happen
 
