@@ -80,7 +80,7 @@ class Person:
     lost: list[str]
     kept: list[str]
     asked: list[str]
-    """Topics that no transport implies."""
+    """Topics that no transport implies; the job is for superusers alone."""
     clients: dict[str, ReferenceClient] = field(default_factory=dict)
     first: dict[str, dict[str, int]] = field(default_factory=dict)
 
@@ -127,7 +127,7 @@ def _settle(place: Place, name: str, how: str, silently: bool) -> Person:
     if how != "flag":
         user.groups.add(place.team)
     own = [topics.user(user.pk), EVERYBODY]
-    asked = [place.room, team, place.job] if how == "flag" else [place.room]
+    asked = [place.room, team, place.job] if how == "flag" else [place.room, place.job]
     lost = {"flag": [team, place.job], "room": [place.room], "team": [team]}.get(
         how, [*own, place.room, team]
     )
@@ -233,6 +233,8 @@ class Outcome:
     """Seconds from a revoking commit to the last thing that still came of what it took."""
     after: int
     """Events that came after their topic had been said to be lost, or to whoever came again."""
+    deaf: list[str]
+    """Who heard nothing more of what they kept, once Redis was gone."""
 
     @property
     def kept_out(self) -> bool:
@@ -241,7 +243,7 @@ class Outcome:
     def __str__(self) -> str:
         return (
             f"last event {self.late:.2f} s after the commit, {self.verdict.foreign} foreign, {self.after} after the"
-            f" end, {len(self.untold)} never told, {len(self.verdict.lost)} lost of what was kept"
+            f" end, {len(self.untold)} never told, {len(self.verdict.lost)} lost of what was kept, {len(self.deaf)} deaf"
         )
 
 
@@ -257,6 +259,7 @@ async def revoked(
     """Everybody reads what they may, and loses something while it is being written to; then they come again with the
     cursor of before."""
     place = await in_database(furnish)
+    deaf: list[str] = []
     with rig(planted=planted) as hub:
         people = await in_database(people_of, place, n)
         room = int(place.room.partition(".")[2])
@@ -272,6 +275,7 @@ async def revoked(
                 }
                 if not redis:
                     hub.redis.kill()
+                    heads = await in_database(log.heads, place.topics)
                 spread = n * 0.1
                 work = partial(hub.write, "revoke", losses=losses, spread=spread, seed=SEED)
                 taken = {line["marks"][0]: line["t"] for line in await asyncio.to_thread(work)}
@@ -279,11 +283,13 @@ async def revoked(
                 for person in people:
                     await crowd.come_again(person, cursors[person.name])
                 await asyncio.sleep(grace + 2 if in_full else 2.5)
+                if not redis:
+                    deaf = await _deaf(people, heads)
             if redis:
                 await _level(people)
         finally:
             await crowd.leave()
-        return await in_database(_outcome, recorder, people, taken, grace, level=redis)
+        return await in_database(_outcome, recorder, people, taken, grace, deaf, level=redis)
 
 
 async def _all_told(crowd: Crowd, seconds: float) -> None:
@@ -311,8 +317,31 @@ async def _level(people: Iterable[Person]) -> None:
         await asyncio.sleep(0.2)
 
 
+async def _deaf(people: Iterable[Person], heads: Mapping[str, int]) -> list[str]:
+    """Who has not heard, of each topic that is kept and written to, what came after these heads."""
+    deadline = time.monotonic() + 20
+    while True:
+        found = [
+            f"{door}-{one.name}: {topic}"
+            for one in people
+            for door, client in one.clients.items()
+            if door not in FOCUSED
+            for topic in heads.keys() & one.kept
+            if max(client.offsets(topic), default=0) <= heads[topic]
+        ]
+        if not found or time.monotonic() > deadline:
+            return found
+        await asyncio.sleep(0.2)
+
+
 def _outcome(
-    recorder: Recorder, people: list[Person], taken: dict[str, float], grace: float, *, level: bool
+    recorder: Recorder,
+    people: list[Person],
+    taken: dict[str, float],
+    grace: float,
+    deaf: list[str],
+    *,
+    level: bool,
 ) -> Outcome:
     """`level`: whether what was kept must have come in full."""
     owed: dict[str, dict[str, int]] = {}
@@ -320,12 +349,12 @@ def _outcome(
     for person in people:
         for door in person.clients:
             who = f"{door}-{person.name}"
-            known = dict.fromkeys([*person.lost, *person.kept], 0)
-            owed[who] = known | person.first[door]
+            # What it was welcomed to besides is foreign: nobody gave it to them.
+            owed[who] = {t: person.first[door].get(t, 0) for t in (*person.lost, *person.kept)}
             for topic in owed[who]:
                 if topic in person.lost:
                     until[who, topic] = taken[person.name]
-                elif not level or topic not in person.kept or door in FOCUSED:
+                elif not level or door in FOCUSED:
                     until[who, topic] = math.inf  # may be read, and need not be
     verdict = check(recorder, owed, until=until, grace=grace)
     late, after = _after(recorder.lines(), until)
@@ -335,7 +364,7 @@ def _outcome(
         for door in person.clients
         if not person.has_heard(door)
     ]
-    return Outcome(verdict, len(people), untold, late, after)
+    return Outcome(verdict, len(people), untold, late, after, deaf)
 
 
 def _after(lines: Iterable[Line], until: dict[tuple[str, str], float]) -> tuple[float, int]:
@@ -369,6 +398,7 @@ async def test_what_is_lost_is_taken_away_while_redis_is_gone(
     outcome = await revoked(recorder, people, grace=WITHOUT_REDIS, in_full=in_full, redis=False)
     report(n=outcome.people, worst=str(outcome), seed=SEED)
     assert outcome.kept_out, (outcome, outcome.untold[:5])
+    assert not outcome.deaf, outcome.deaf[:5]
 
 
 @pytest.mark.experiment("E100")
