@@ -178,7 +178,12 @@ async def test_jobs_end_once_whatever_becomes_of_their_workers(
         for number in range(n)
         for _, attempt in attempts_run(tmp_path / str(number))
     )
-    twice = [run for run, times in runs.items() if times > 1]
+    effects = Counter(number for number, _ in runs.elements())
+    twice = [
+        (number, attempt)
+        for (number, attempt), times in runs.items()
+        if times > 1 or (number % 4 and effects[number] > 1)  # only each fourth is tried again
+    ]
     tried = await in_database(Attempt.objects.filter(job__in=names).count)
     wrong = await in_database(wrong_stories, names)
     letters = await in_database(Notification.objects.filter(recipient=owner).count)
