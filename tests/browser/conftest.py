@@ -12,6 +12,7 @@ import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests.faults.conftest import pytest_runtest_makereport, report  # noqa: F401
 from tests.live import Aside, LiveServer, cookies_of, newcomer
 
 SWITCHES = [

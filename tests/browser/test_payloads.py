@@ -25,6 +25,7 @@ from tasks import external, files
 from tasks.models import Job
 from tests.browser.payloads import COUNT, LONGEST, payloads
 from tests.browser.test_pages import wait_until_live
+from tests.faults.conftest import Report
 from tests.live import Aside, newcomer, session_of
 
 EVERY: Final = 1 if os.environ.get("HUB_FAULTS") == "full" else 5
@@ -220,9 +221,10 @@ def test_the_watch_sees_what_runs(page_for: Callable[..., Page]) -> None:
     assert any("something ran" in one for one in looked.wrong), looked.wrong
 
 
+@pytest.mark.experiment("E95", quick=True)
 @pytest.mark.timeout(600)
 def test_nothing_that_is_written_anywhere_runs(
-    context_for: Callable[..., BrowserContext], aside: Aside
+    context_for: Callable[..., BrowserContext], aside: Aside, report: Report
 ):
     reader = aside(newcomer, "reader", is_superuser=True, is_staff=True)
     world = aside(World, reader)
@@ -251,5 +253,9 @@ def test_nothing_that_is_written_anywhere_runs(
             looked.at(shown)
     finally:
         aside(world.clean)
+    report(
+        n=f"{len(payloads()[::EVERY])} payloads",
+        worst=f"{len(looked.wrong)} ran or were tried on {looked.pages} pages",
+    )
     assert looked.pages > 120
     assert not looked.wrong, "\n".join(looked.wrong[:20])

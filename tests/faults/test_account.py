@@ -1,4 +1,4 @@
-"""What readers are owed adds up at every moment: owed = delivered + dropped, with its reason, + pending."""
+"""E85: what readers are owed adds up at every moment: owed = delivered + dropped, with its reason, + pending."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from websockets.typing import Origin
 
 from consumers.database import in_database
 from events import topics
+from tests.faults.conftest import Report
 from tests.faults.load import EVERYBODY, Load, share
 from tests.faults.recorder import Recorder
 from tests.faults.rig import Rig, rig
@@ -94,8 +95,9 @@ def has_backlog(hub: Rig) -> bool:
     return True
 
 
+@pytest.mark.experiment("E85", quick=True)
 async def test_what_is_owed_adds_up_at_every_moment(
-    recorder: Recorder, counted: Callable[..., int]
+    recorder: Recorder, counted: Callable[..., int], report: Report
 ):
     seconds = counted(SECONDS, least=3)
     with rig(servers=2, nginx=True) as hub:
@@ -137,6 +139,12 @@ async def test_what_is_owed_adds_up_at_every_moment(
                 while any(hub.account(number).pending for number in range(2)):
                     await asyncio.sleep(0.2)
         after = [hub.account(number) for number in range(2)]
+    owed = sum(account.owed for account in after)
+    dropped = sum(sum(account.dropped.values()) for account in after)
+    report(
+        n=f"{seen.looks} looks",
+        worst=f"at most {seen.most_pending} pending, {owed} owed and {dropped} dropped in the end; balances {[account.balance for account in after]}",
+    )
     assert seen.looks > 20
     assert seen.most_pending > 100, "nobody was slow: nothing was tried"
     assert after[0].dropped["closed"] > 0, after
