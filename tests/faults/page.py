@@ -26,9 +26,9 @@ TEN: Final = (
 
 HEAD: Final = """# Experiments
 
-What the hub promises under fault, as last measured by `make faults` on two cores. Rig S is one server on SQLite, rig R
-runs on PostgreSQL; both have a Redis of their own. `n` is the count of the fault, or of deliveries where there is none. A control is the same experiment
-over a hub with one defect planted: it must be caught.
+What the hub promises under fault, each row as last measured by `make faults` on two cores. Rig S is one server on
+SQLite, rig R runs on PostgreSQL; both have a Redis of their own. `n` is the count of the fault, or of deliveries where
+there is none. A control is the same experiment over a hub with one defect planted: it must be caught.
 
 | experiment | rig | n | result | worst value | seed |
 |---|---|---|---|---|---|
