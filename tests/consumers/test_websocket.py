@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -471,8 +471,8 @@ async def test_a_writer_that_fails_is_told_of_and_ends_its_socket(monkeypatch, c
     assert "no frame" in caplog.text
 
 
-async def test_a_client_that_does_not_take_a_write_is_closed_as_too_slow(monkeypatch):
-    monkeypatch.setattr(outbox, "STUCK", 0.05)
+def nothing_taken() -> tuple[list[Any], Callable[[Any], Awaitable[None]]]:
+    """What a server was given to send, and its `send`, which waits for a client that does not read."""
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -480,6 +480,12 @@ async def test_a_client_that_does_not_take_a_write_is_closed_as_too_slow(monkeyp
         if message["type"] == "websocket.send":
             await asyncio.Event().wait()
 
+    return sent, send
+
+
+async def test_a_client_that_does_not_take_a_write_is_closed_as_too_slow(monkeypatch):
+    monkeypatch.setattr(outbox, "STUCK", 0.05)
+    sent, send = nothing_taken()
     socket = websocket.HubSocket()
     socket.scope, socket.base_send, socket._closed = {"user": User(pk=1)}, send, False
     socket.push(Whisper(None, "report.ready", {}))
@@ -489,13 +495,7 @@ async def test_a_client_that_does_not_take_a_write_is_closed_as_too_slow(monkeyp
 
 async def test_an_echo_that_is_not_taken_is_closed_as_too_slow_and_counted(monkeypatch):
     monkeypatch.setattr(outbox, "STUCK", 0.05)
-    sent: list[Any] = []
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-        if message["type"] == "websocket.send":
-            await asyncio.Event().wait()
-
+    sent, send = nothing_taken()
     socket = EchoSocket()
     socket.scope, socket.base_send, socket._closed = {}, send, False
     socket._frames = Allowance(FRAMES_PER_SECOND, FRAME_WINDOW)
