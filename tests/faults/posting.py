@@ -24,7 +24,8 @@ PER_SECOND: Final = 20
 PATIENCE: Final = 30.0
 BETWEEN: Final = 0.5
 LONGEST: Final = 8.0
-"""Seconds until a request that failed is sent again with its key, doubled from one try to the next."""
+"""Seconds until a request that failed is sent again with its key, doubled from one try to the next; never before the
+answer's Retry-After is over."""
 
 
 @dataclass
@@ -98,17 +99,17 @@ async def posting(
         pause = BETWEEN
         while True:
             began = time.monotonic()
-            try:
-                status = (await http.post("/api/v1/events", json=body)).status_code
-            except httpx.TransportError:
-                status = 0
+            status, after = 0, 0.0
+            with contextlib.suppress(httpx.TransportError):
+                answer = await http.post("/api/v1/events", json=body)
+                status, after = answer.status_code, float(answer.headers.get("Retry-After", 0))
             posts.answers.append(Answer(mark, status, time.monotonic() - began, began))
             if 200 <= status < 300:
                 posts.accepted.add(mark)
                 return
             if not again:
                 return
-            await asyncio.sleep(pause)
+            await asyncio.sleep(max(pause, after))
             pause = min(2 * pause, LONGEST)
 
     async def keep() -> None:
