@@ -17,10 +17,10 @@ _LOOKED_AT_MOST: Final = 200  # events of each topic; further back nothing is "l
 
 
 def recent(names: Collection[str], limit: int) -> list[dict[str, Any]]:
-    """The newest titled events of these topics, newest first: `{topic, offset, type, title, url, at, about}`."""
+    """Of each of these topics the newest titled events, all newest first: `{topic, offset, type, title, url, at, about}`."""
     newest = log.newest_of(names, limit)
     found = _standing([event for name in names for event in _titled(name, newest[name], limit)])
-    return [item(event) for event in sorted(found, key=lambda each: each.at, reverse=True)[:limit]]
+    return [item(event) for event in sorted(found, key=lambda each: each.at, reverse=True)]
 
 
 def subjects() -> dict[str, str]:

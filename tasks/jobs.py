@@ -460,12 +460,13 @@ def attempts(job: Job) -> list[dict[str, Any]]:
 
 def running(user: User, limit: int) -> list[dict[str, Any]]:
     """What waits or runs, this person's own in full and first, those of others in short, but to superusers in full."""
-    live = Job.objects.select_related("owner__hub_profile").filter(finished_at=None)
-    own = list(live.filter(owner=user).order_by("-created_at", "-id")[:limit])
-    rest = limit - len(own)
-    of_others = live.exclude(pk__in=[job.pk for job in own]).exclude(owner=user)
-    others = items(list(of_others.order_by("-created_at", "-id")[:rest]) if rest > 0 else [])
-    return [*items(own), *(others if user.is_superuser else map(_short, others))]
+    live = Job.objects.filter(finished_at=None).order_by("-created_at", "-id")
+    own = list(live.filter(owner=user)[:limit])
+    others = live.exclude(owner=user)[: limit - len(own)]
+    shown = items([*own, *others])
+    if user.is_superuser:
+        return shown
+    return [*shown[: len(own)], *map(_short, shown[len(own) :])]
 
 
 def today(zone: tzinfo, head: int | None = None) -> list[dict[str, Any]]:

@@ -65,9 +65,8 @@ def needs_me(user: User) -> list[dict[str, Any]]:
 def lately(user: User, names: Sequence[str]) -> list[dict[str, Any]]:
     """The newest events with a title. Inbox items and jobs under way, which fill the own topic, have their own tiles."""
     own = topics.user(user.pk)
-    shown = activity.recent([name for name in names if name != own], ACTIVITY)
-    shown += [item for item in activity.recent([own], ACTIVITY) if _is_activity(item["type"])]
-    return sorted(shown, key=lambda item: str(item["at"]), reverse=True)[:ACTIVITY]
+    found = activity.recent(names, ACTIVITY)
+    return [one for one in found if one["topic"] != own or _is_activity(one["type"])][:ACTIVITY]
 
 
 def _is_activity(event_type: str) -> bool:
