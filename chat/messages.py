@@ -6,10 +6,11 @@ A post holds its room's row, so ids, events and offsets of one room come in one 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
@@ -19,17 +20,30 @@ from django.utils.translation import gettext as _
 from accounts import audience, profiles
 from chat import mentions, rooms, text
 from chat.errors import InvalidChat, NoSuchMessage, NotAllowed, NotPossible
-from chat.models import Kind, Mention, Message, Room
-from events import log, publish, redact, topics
+from chat.models import Kind, Membership, Mention, Message, Room
+from events import log, publish, publish_many, redact, topics
 from events.errors import EventTooLarge
+from events.publishing import MAX_DATA
 
 POSTS: Final = "posts"
 POSTS_PER_MINUTE: Final = 300
 """Of one person, by socket and API together; `POSTS` names what they share."""
 PAGE: Final = 50
 PAGE_MAX: Final = 200
+_PLAIN_MOST: Final = MAX_DATA - 4096
+"""Bytes of a message's text and HTML in its event, beside everything else there."""
 NAMED_MOST: Final = 50
 """People that one message may name: each is told, and posting is no way round the limit on notifications."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What somebody wants to say in a room."""
+
+    author: int
+    room: int
+    client_id: uuid.UUID
+    body: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +133,72 @@ def post(user: User, room_id: int, client_id: uuid.UUID, body: str) -> tuple[Mes
         _tell(message, "message.created")
         mentions.tell(room, message, user, named)
     return message, True
+
+
+def post_many(drafts: Collection[Draft]) -> dict[Draft, dict[str, Any]]:
+    """Store at once, with one commit, those that ask for nothing but that: new ones by members, in rooms that are in use,
+    which name nobody. Returns them as `items` does; whatever is not there is for `post`, which does the rest of it or
+    says why not.
+    """
+    ready = {draft: text_and_html for draft in drafts if (text_and_html := _plain(draft))}
+    if not ready:
+        return {}
+    people = get_user_model()._default_manager.select_related("hub_profile")
+    authors = {
+        person.pk: profiles.person(person)
+        for person in people.filter(pk__in={draft.author for draft in ready})
+        if audience.is_staff_of_hub(person)
+    }
+    rows: dict[Draft, Message] = {}
+    with transaction.atomic():
+        held = rooms.hold_in_use({draft.room for draft in ready})
+        known = {"room__in": held, "author__in": authors}
+        ids = [draft.client_id for draft in ready]
+        taken = set(
+            Message.objects.filter(**known, client_id__in=ids).values_list(
+                "author_id", "room_id", "client_id"
+            )
+        )
+        members = set(
+            Membership.objects.filter(room__in=held, user__in=authors).values_list(
+                "user_id", "room_id"
+            )
+        )
+        for draft, (body, html) in ready.items():
+            once = (draft.author, draft.room, draft.client_id)
+            if once in taken or (draft.author, draft.room) not in members:
+                continue
+            taken.add(once)
+            rows[draft] = Message(
+                room_id=draft.room,
+                author_id=draft.author,
+                client_id=draft.client_id,
+                body=body,
+                html=html,
+            )
+        Message.objects.bulk_create(rows.values())
+        newest = {message.room_id: message.pk for message in rows.values()}
+        rooms.spoken_in(newest.values())
+        said = {draft: _item(message, authors, []) for draft, message in rows.items()}
+        publish_many(
+            (topics.room(draft.room), "message.created", said[draft], _about(message))
+            for draft, message in rows.items()
+        )
+    return said
+
+
+def _plain(draft: Draft) -> tuple[str, str] | None:
+    """The body and its HTML; None for what names somebody, can't be said, or might not fit an event."""
+    try:
+        body = text.body(draft.body)
+    except InvalidChat:
+        return None
+    if text.mentioned(body):
+        return None
+    html, _nobody = text.render(body, {})
+    # JSON makes at most two characters of one here.
+    fits = 2 * (len(body.encode()) + len(html.encode())) < _PLAIN_MOST
+    return (body, html) if fits else None
 
 
 def edit(user: User, room_id: int, message_id: int, body: str) -> Message:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -459,6 +459,29 @@ def hold(room_id: int) -> Room:
     if row is None:
         raise NoSuchRoom
     return row
+
+
+def hold_in_use(room_ids: Collection[int]) -> set[int]:
+    """`hold` for many: those that are there, and not archived. In one order, so that nobody waits in a circle."""
+    rows = Room.objects.select_for_update(no_key=True).order_by("pk")
+    held = rows.filter(pk__in=room_ids, deleted_at=None, archived_at=None)
+    return set(held.values_list("pk", flat=True))
+
+
+def spoken_in(newest: Collection[int]) -> None:
+    """These messages are the newest of their rooms, which the caller holds."""
+    if not newest:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            UPDATE hub_chat_room SET last_message = newest.id, active_at = newest.created_at
+            FROM hub_chat_message AS newest
+            WHERE newest.id IN ({", ".join(["%s"] * len(newest))})
+                AND hub_chat_room.id = newest.room_id
+            """,  # noqa: S608 - ids are bound, the rest is constant
+            list(newest),
+        )
 
 
 def heir(room: Room, leaving: User) -> User | None:

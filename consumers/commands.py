@@ -18,10 +18,11 @@ from accounts import audience, profiles, refusals, throttle
 from accounts.authenticate import Credential
 from chat import marks, messages
 from chat.errors import InvalidChat, NoSuchRoom, NotPossible
+from chat.messages import Draft
 from consumers import cursor as cursors
 from consumers import door, protocol
 from consumers.cursor import BadCursor, Cursor
-from consumers.database import soon
+from consumers.database import soon, together
 from consumers.protocol import Command, Item
 from consumers.subscription import Subscription
 from events import awhisper, log, topics
@@ -32,6 +33,8 @@ MOST_SUBSCRIBED: Final = 140
 TYPING: Final = 1.0
 """Seconds between two whispers that somebody types in a room, from one connection."""
 _OFFSET_MOST: Final = 2**63 - 1
+_AT_ONCE: Final = 100
+"""Posts of one transaction: SQLite lets nobody else write meanwhile."""
 
 Answer = list[Item | str]
 Handler = Callable[[Subscription, Command], Awaitable[Answer]]
@@ -110,7 +113,16 @@ async def _post(subscription: Subscription, command: Command) -> Answer:
         if topic not in await door.readable(who, [topic]) or _room(topic) is None:
             return _forbidden(command)
         return [protocol.refusal(command.ref, "invalid", "client_id must be a UUID.")]
-    return await _about_a_room(command, _store, who, client_id, command.fields["body"])
+    room_id = _room(topic)
+    if room_id is None:
+        return _forbidden(command)
+    draft = Draft(who.user_id, room_id, client_id, command.fields["body"])
+    posted = (await together(_post_many, [draft]))[draft]
+    if isinstance(posted, throttle.TooFast):
+        return [protocol.refusal(command.ref, posted.code, str(posted))]
+    if posted is not None:
+        return [protocol.reply(command.ref, posted)]
+    return await _about_a_room(command, _post_alone, who, client_id, draft.body)
 
 
 async def _read(subscription: Subscription, command: Command) -> Answer:
@@ -141,9 +153,23 @@ def _room(topic: str) -> int | None:
     return int(parsed.key) if parsed is not None and parsed.kind == "room" else None
 
 
-def _store(room_id: int, who: Credential, client_id: uuid.UUID, body: str) -> dict[str, Any]:
+def _post_many(drafts: list[Draft]) -> dict[Draft, dict[str, Any] | throttle.TooFast | None]:
+    """Database work: what everybody says at about the same time, counted and, where it is simple, stored. The others
+    are None, for `_post_alone`."""
+    answers: dict[Draft, dict[str, Any] | throttle.TooFast | None] = dict.fromkeys(drafts)
+    for draft in drafts:
+        try:
+            throttle.limit_person(draft.author, messages.POSTS, messages.POSTS_PER_MINUTE)
+        except throttle.TooFast as error:
+            answers[draft] = error
+    counted = [draft for draft, error in answers.items() if error is None]
+    for start in range(0, len(counted), _AT_ONCE):
+        answers.update(messages.post_many(counted[start : start + _AT_ONCE]))
+    return answers
+
+
+def _post_alone(room_id: int, who: Credential, client_id: uuid.UUID, body: str) -> dict[str, Any]:
     """Database work: post, or find what was posted already."""
-    throttle.limit(who, messages.POSTS, messages.POSTS_PER_MINUTE)
     user = _person(who)
     with translation.override(profiles.language(user) or settings.LANGUAGE_CODE):
         message, _is_new = messages.post(user, room_id, client_id, body)

@@ -20,6 +20,7 @@ from django.utils import timezone
 from accounts import audience, authenticate, idempotency
 from accounts.models import Answer, ApiKey, Profile
 from chat import messages, pruning, rooms
+from chat.messages import Draft
 from chat.models import Membership, Mention, Message, Room
 from events import log, publish, sequence, topics
 from events.models import Event, Topic
@@ -215,6 +216,7 @@ def acts(hub: Hub) -> dict[str, Callable[[], Any]]:
         "prune inboxes": lambda: inbox.prune(long_ago),
         "remove from inboxes": lambda: inbox.remove(mine),
         "needs me": lambda: dashboard.needs_me(alice),
+        "post": lambda: messages.post_many([Draft(alice.pk, room.pk, uuid.uuid4(), "hello")]),
         "newest messages": lambda: messages.page(room),
         "older messages": lambda: messages.page(room, before=middle),
         "newer messages": lambda: messages.page(room, after=middle),

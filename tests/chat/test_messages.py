@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from accounts.models import Profile
 from chat import mentions, messages, rooms
 from chat.errors import InvalidChat, NoSuchMessage, NoSuchRoom, NotPossible
+from chat.messages import Draft
 from chat.models import BODY_MAX, Membership, Mention, Message, Room
 from events import log, topics
 from events.models import Event
@@ -167,6 +168,111 @@ def test_what_is_rolled_back_leaves_nothing(room, alice, bob):
         assert not model._default_manager.exists()
     assert (types(topics.room(room.pk)), types(topics.user(bob.pk))) == before
     assert rooms.item(rooms.find(bob, room.pk), bob)["unread"] == 0
+
+
+# --- Posting at once ----------------------------------------------------------------------------------------------
+
+
+def draft(user: User, room: Room, body: str = "hello", client_id: uuid.UUID | None = None) -> Draft:
+    return Draft(user.pk, room.pk, client_id or uuid.uuid4(), body)
+
+
+def test_many_at_once_are_stored_and_told_as_each_alone_would_be(
+    room, alice, bob, django_assert_max_num_queries
+):
+    direct, _is_new = rooms.direct(alice, [bob])
+    both = [room, direct] * 20
+    drafts = [draft(who, at, f" *{n}* ") for n, at in enumerate(both) for who in (alice, bob)]
+    with django_assert_max_num_queries(20):
+        said = messages.post_many(drafts)
+    assert list(said) == drafts
+    for at in (room, direct):
+        rows = list(Message.objects.filter(room=at).order_by("pk"))
+        assert [said[one] for one in drafts if one.room == at.pk] == messages.items(rows)
+        created = [data for kind, data in told(topics.room(at.pk)) if kind == "message.created"]
+        assert created == messages.items(rows)
+        present = Room.objects.get(pk=at.pk)
+        assert (present.last_message, present.active_at) == (rows[-1].pk, rows[-1].created_at)
+    assert said[drafts[0]]["html"] == '<p dir="auto"><em>0</em></p>'
+
+
+@pytest.mark.parametrize(
+    "body", ["hello @bob", "", " \u200b ", "x" * (BODY_MAX + 1), "&" * BODY_MAX, "가" * BODY_MAX]
+)
+def test_a_text_that_asks_for_more_than_to_be_stored_is_left_to_post(room, alice, body):
+    other = draft(alice, room)
+    assert list(messages.post_many([draft(alice, room, body), other])) == [other]
+
+
+def test_who_is_not_simply_in_the_room_is_left_to_post(room, alice, bob, charlie):
+    everybodys = rooms.create(alice, "open", "News")
+    archived, deleted = (rooms.create(alice, "closed", name) for name in ("Old", "Gone"))
+    rooms.edit(archived, alice, archived=True)
+    rooms.delete(deleted)
+    User.objects.filter(pk=bob.pk).update(is_active=False)
+    fine = draft(alice, room)
+    theirs = [draft(charlie, room), draft(charlie, everybodys), draft(bob, room)]
+    gone = [
+        draft(alice, archived),
+        draft(alice, deleted),
+        Draft(alice.pk, 10**9, uuid.uuid4(), "x"),
+    ]
+    assert list(messages.post_many([*theirs, fine, *gone])) == [fine]
+    assert messages.post_many([]) == {}
+    assert Message.objects.count() == 1
+
+
+def test_what_was_said_already_is_left_to_post(room, alice, bob):
+    client_id = uuid.uuid4()
+    first, _is_new = messages.post(alice, room.pk, client_id, "hello")
+    again, others = draft(alice, room, client_id=client_id), draft(bob, room, client_id=client_id)
+    twice = draft(bob, room, "hello, hello", client_id=client_id)
+    assert list(messages.post_many([again, others, twice])) == [others]
+    assert messages.post(alice, room.pk, client_id, "hello") == (first, False)
+    assert types(topics.room(room.pk)).count("message.created") == 2
+
+
+def test_who_is_removed_before_the_room_is_held_says_nothing(room, alice, bob, monkeypatch):
+    hold = rooms.hold_in_use
+
+    def removed_before(room_ids: Collection[int]) -> set[int]:
+        rooms.remove(room, bob, by=alice)
+        return hold(room_ids)
+
+    monkeypatch.setattr(rooms, "hold_in_use", removed_before)
+    assert messages.post_many([draft(bob, room)]) == {}
+
+
+def test_ids_and_offsets_rise_together_when_posts_at_once_meet_others(room, alice, bob):
+    direct, _is_new = rooms.direct(alice, [bob])
+
+    def at_once(user: User) -> None:
+        try:
+            for n in range(10):
+                said = [draft(user, at, f"{n}") for at in (direct, room)]
+                assert list(messages.post_many(said)) == said
+        finally:
+            connection.close()
+
+    def alone(user: User) -> None:
+        try:
+            for n in range(10):
+                say(user, room, f"{n}")
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(3) as pool:
+        for done in [
+            pool.submit(at_once, alice),
+            pool.submit(at_once, bob),
+            pool.submit(alone, bob),
+        ]:
+            done.result()
+    for at, many in ((room, 30), (direct, 20)):
+        ids = [data["id"] for kind, data in told(topics.room(at.pk)) if kind == "message.created"]
+        assert len(ids) == many
+        assert ids == sorted(ids)
+        assert Room.objects.get(pk=at.pk).last_message == ids[-1]
 
 
 # --- Changing and deleting -----------------------------------------------------------------------------------------
