@@ -106,15 +106,15 @@ def _number(names: list[str], *, skip_locked: bool) -> list[LoggedEvent]:
     Two statements on purpose: at READ COMMITTED the second one sees what was committed while the first waited
     for its locks. Locking and numbering in one statement loses rows and deadlocks.
     """
-    heads = dict(
+    held = list(
         Topic.objects.select_for_update(skip_locked=skip_locked)
         .filter(name__in=names)
         .order_by("name")
-        .values_list("name", "head")
+        .values_list("name", flat=True)
     )
-    if not heads:
+    if not held:
         return []
-    marks = ", ".join(["%s"] * len(heads))
+    marks = ", ".join(["%s"] * len(held))
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -134,17 +134,23 @@ def _number(names: list[str], *, skip_locked: bool) -> list[LoggedEvent]:
             WHERE hub_events_event.id = pending.pending_id
             RETURNING id, {COLUMNS}
             """,  # noqa: S608 - names are bound, the rest is constant
-            list(heads),
+            held,
         )
         rows = sorted(cursor.fetchall())  # told as they were published, also across topics
-    numbered = [from_row(row[1:]) for row in rows]
-    moved = {event.topic: event.offset for event in numbered}
-    Topic.objects.bulk_update(
-        [Topic(name=name, head=head) for name, head in moved.items() if heads[name] < head],
-        ["head"],
-    )
-    SEQUENCED.inc(len(numbered))
-    return numbered
+        newest = list({topic: pk for pk, topic, *_ in rows}.values())
+        if newest:
+            cursor.execute(
+                f"""
+                UPDATE hub_events_topic SET head = newest."offset"
+                FROM hub_events_event AS newest
+                WHERE newest.id IN ({", ".join(["%s"] * len(newest))})
+                    AND hub_events_topic.name = newest.topic
+                    AND hub_events_topic.head < newest."offset"
+                """,  # noqa: S608 - ids are bound, the rest is constant
+                newest,
+            )
+    SEQUENCED.inc(len(rows))
+    return [from_row(row[1:]) for row in rows]
 
 
 def _announce(current: str, numbered: list[LoggedEvent]) -> None:
