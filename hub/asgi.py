@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from django.core.asgi import get_asgi_application
+import django
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIHandler
+from django.http import HttpRequest, HttpResponseBase
 
 from hub import in_use, serving
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
 
-django = get_asgi_application()
+django.setup(set_prefix=False)
 serving.bound_statements()
 in_use.stay()
 
@@ -19,6 +22,19 @@ from consumers import routing, switchboard
 from consumers import scope as scopes
 from events import about, layer
 
+
+class Pages(ASGIHandler):
+    """Django's own changes thread before and after each middleware that has no asynchronous form, and the view once
+    more, which took a request longer than what it was for. Here it stays on its one thread from the first to the last."""
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        super().load_middleware(is_async=False)
+
+    async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
+        return await sync_to_async(self.get_response)(request)
+
+
+pages = Pages()
 sockets = scopes.completed(routing.sockets)
 events = scopes.completed(routing.events)
 
@@ -34,7 +50,7 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     elif scope["path"].startswith("/events/"):
         await events(scope, receive, send)
     else:
-        await django(scope, receive, send)
+        await pages(scope, receive, send)
 
 
 async def _lifespan(receive: Any, send: Any) -> None:
