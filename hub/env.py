@@ -149,7 +149,7 @@ def database(url: str, data_dir: Path, password_file: str = "") -> dict[str, obj
         "OPTIONS": {
             # A pool asks a server that is away less and less often, each time for twice as long, unless it gives up
             # soon; then whoever needs a connection next lets it ask again.
-            "pool": {"min_size": 0, "max_size": 16, "timeout": 2, "reconnect_timeout": 1},
+            "pool": {"min_size": 0, "max_size": 16, "timeout": 1.5, "reconnect_timeout": 1},
             "connect_timeout": 2,
             "tcp_user_timeout": 3000,  # milliseconds; a host that vanished answers nothing at all
             "keepalives": 1,
