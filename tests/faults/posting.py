@@ -62,10 +62,12 @@ class Posts:
         """Accepted without exactly one row: the word was given and not kept."""
         return sorted(mark for mark in self.accepted if self.rows[mark] != 1)
 
-    def slowest(self, part: float = 1.0, status: int | None = None) -> float:
-        """Of so great a part of the answers at most."""
+    def slowest(self, part: float = 1.0, *, status: int | None = None, since: float = 0.0) -> float:
+        """Of so great a part of the answers, to what was asked since then, at most."""
         times = sorted(
-            one.seconds for one in self.answers if status is None or one.status == status
+            one.seconds
+            for one in self.answers
+            if one.at >= since and (status is None or one.status == status)
         )
         return times[min(len(times) - 1, int(part * len(times)))] if times else 0.0
 
