@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from django.conf import settings
-from django.contrib.auth.models import User
+from django.contrib.auth.middleware import get_user
+from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import MiddlewareNotUsed
 from django.db import Error as DatabaseTrouble
 from django.http import HttpRequest, HttpResponseBase
+from django.utils.functional import SimpleLazyObject
 
 from accounts import sessions
 
@@ -42,18 +43,23 @@ def sign_ins(get_response: GetResponse) -> GetResponse:
 
 
 def rotated_keys(get_response: GetResponse) -> GetResponse:
-    """Before AuthenticationMiddleware, which would give a session from before a new SECRET_KEY another name: what the
+    """After AuthenticationMiddleware, whose look would give a session from before a new SECRET_KEY another name: what the
     browser asks for at the same moment under the old one would find nobody."""
     if not settings.SECRET_KEY_FALLBACKS:
         raise MiddlewareNotUsed
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         if settings.SESSION_COOKIE_NAME in request.COOKIES and not request.path.startswith("/api/"):
-            with contextlib.suppress(DatabaseTrouble):  # whoever asks who it is says so
-                sessions.sign_anew(request.session)
+            # Not before somebody asks: a database that is away must not be waited for twice.
+            request.user = cast("User", SimpleLazyObject(lambda: _signed_anew(request)))
         return get_response(request)
 
     return middleware
+
+
+def _signed_anew(request: HttpRequest) -> User | AnonymousUser:
+    sessions.sign_anew(request.session)
+    return get_user(request)
 
 
 def _note(request: HttpRequest, brought: str, noted: OrderedDict[str, float]) -> None:

@@ -10,7 +10,7 @@ from django.contrib.auth import HASH_SESSION_KEY, update_session_auth_hash
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
-from django.db import connection
+from django.db import OperationalError, connection
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -144,6 +144,22 @@ def test_a_rotated_secret_key_keeps_the_row(chrome: Client, alice: User, setting
     (row,) = sessions.list_for(alice)
     assert row.session_key == chrome.session.session_key == key
     assert chrome.session[HASH_SESSION_KEY] == alice.get_session_auth_hash()
+
+
+def test_a_rotated_secret_key_waits_once_for_a_database_that_is_away(
+    chrome: Client, settings: Any
+) -> None:
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "a-new-secret-key-of-reasonable-length-0123456789"
+    asked: list[str] = []
+
+    def away(_execute: Any, sql: str, *_rest: Any) -> None:
+        asked.append(sql)
+        raise OperationalError("away")
+
+    with connection.execute_wrapper(away):
+        assert chrome.get("/page/").status_code == 503
+    assert len(asked) == 1
 
 
 def test_nobody_costs_nothing(db: None) -> None:
