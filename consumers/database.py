@@ -97,6 +97,8 @@ class _Round:
 
 
 def _forget(rounds: dict[Any, _Round], work: Any, done: asyncio.Task[Any]) -> None:
+    if not done.cancelled():
+        done.exception()  # who still waits hears of it; else asyncio would log a trace
     if work in rounds and rounds[work].task is done:
         del rounds[work]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -82,6 +83,24 @@ async def test_who_has_waited_enough_is_told_and_the_others_get_their_answer(mon
     patient = asyncio.create_task(together(gate, ["b"]))
     gate.open.set()
     assert await patient == {"b": "B"}
+
+
+async def test_a_look_that_fails_after_everybody_has_gone_is_nobodys_fault(monkeypatch, caplog):
+    gone = threading.Event()
+
+    def look(keys: list[str]) -> None:
+        assert gone.wait(20)
+        raise OperationalError("away")
+
+    monkeypatch.setattr(database, "PATIENCE", 0.05)
+    with pytest.raises(OperationalError):
+        await together(look, ["a"])
+    (failing,) = (one.task for one in database._rounds[asyncio.get_running_loop()].values())
+    gone.set()
+    await asyncio.wait([failing])
+    del failing
+    gc.collect()
+    assert not caplog.records
 
 
 @pytest.mark.django_db(transaction=True)
