@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -32,6 +32,8 @@ PAGE: Final = 50
 PAGE_MAX: Final = 200
 _PLAIN_MOST: Final = MAX_DATA - 4096
 """Bytes of a message's text and HTML in its event, beside everything else there."""
+_HELD_BY_OTHERS: Final = {"55P03", "40P01"}
+"""PostgreSQL's words for a lock that was waited for too long, and for a deadlock."""
 NAMED_MOST: Final = 50
 """People that one message may name: each is told, and posting is no way round the limit on notifications."""
 
@@ -149,41 +151,50 @@ def post_many(drafts: Collection[Draft]) -> dict[Draft, dict[str, Any]]:
         for person in people.filter(pk__in={draft.author for draft in ready})
         if audience.is_staff_of_hub(person)
     }
+    try:
+        return _stored(ready, authors)
+    except OperationalError as error:
+        if getattr(error.__cause__, "sqlstate", None) in _HELD_BY_OTHERS:
+            return {}
+        raise
+
+
+@transaction.atomic
+def _stored(
+    ready: Mapping[Draft, tuple[str, str]], authors: Mapping[int, dict[str, Any]]
+) -> dict[Draft, dict[str, Any]]:
     rows: dict[Draft, Message] = {}
-    with transaction.atomic():
-        held = rooms.hold_in_use({draft.room for draft in ready})
-        known = {"room__in": held, "author__in": authors}
-        ids = [draft.client_id for draft in ready]
-        taken = set(
-            Message.objects.filter(**known, client_id__in=ids).values_list(
-                "author_id", "room_id", "client_id"
-            )
+    held = rooms.hold_in_use({draft.room for draft in ready})
+    known = {"room__in": held, "author__in": authors}
+    ids = [draft.client_id for draft in ready]
+    taken = set(
+        Message.objects.filter(**known, client_id__in=ids).values_list(
+            "author_id", "room_id", "client_id"
         )
-        members = set(
-            Membership.objects.filter(room__in=held, user__in=authors).values_list(
-                "user_id", "room_id"
-            )
+    )
+    members = set(
+        Membership.objects.filter(room__in=held, user__in=authors).values_list("user_id", "room_id")
+    )
+    for draft, (body, html) in ready.items():
+        once = (draft.author, draft.room, draft.client_id)
+        if once in taken or (draft.author, draft.room) not in members:
+            continue
+        taken.add(once)
+        rows[draft] = Message(
+            room_id=draft.room,
+            author_id=draft.author,
+            client_id=draft.client_id,
+            body=body,
+            html=html,
         )
-        for draft, (body, html) in ready.items():
-            once = (draft.author, draft.room, draft.client_id)
-            if once in taken or (draft.author, draft.room) not in members:
-                continue
-            taken.add(once)
-            rows[draft] = Message(
-                room_id=draft.room,
-                author_id=draft.author,
-                client_id=draft.client_id,
-                body=body,
-                html=html,
-            )
-        Message.objects.bulk_create(rows.values())
-        newest = {message.room_id: message.pk for message in rows.values()}
-        rooms.spoken_in(newest.values())
-        said = {draft: _item(message, authors, []) for draft, message in rows.items()}
-        publish_many(
-            (topics.room(draft.room), "message.created", said[draft], _about(message))
-            for draft, message in rows.items()
-        )
+    Message.objects.bulk_create(rows.values())
+    newest = {message.room_id: message.pk for message in rows.values()}
+    rooms.spoken_in(newest.values())
+    said = {draft: _item(message, authors, []) for draft, message in rows.items()}
+    publish_many(
+        (topics.room(draft.room), "message.created", said[draft], _about(message))
+        for draft, message in rows.items()
+    )
     return said
 
 

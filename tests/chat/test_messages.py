@@ -243,6 +243,33 @@ def test_who_is_removed_before_the_room_is_held_says_nothing(room, alice, bob, m
     assert messages.post_many([draft(bob, room)]) == {}
 
 
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer")
+def test_a_room_that_somebody_holds_keeps_nobody_waiting_in_others(room, alice, bob):
+    other, _is_new = rooms.direct(alice, [bob])
+    is_held, is_over = threading.Event(), threading.Event()
+
+    def keep() -> None:
+        try:
+            with transaction.atomic():
+                rooms.hold(room.pk)
+                is_held.set()
+                assert is_over.wait(20)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        keeping = pool.submit(keep)
+        assert is_held.wait(10)
+        try:
+            both = [draft(alice, room), draft(alice, other)]
+            assert messages.post_many(both) == {}
+            assert list(messages.post_many(both[1:])) == both[1:]
+        finally:
+            is_over.set()
+        keeping.result(10)
+    assert list(messages.post_many(both[:1])) == both[:1]
+
+
 def test_ids_and_offsets_rise_together_when_posts_at_once_meet_others(room, alice, bob):
     direct, _is_new = rooms.direct(alice, [bob])
 
