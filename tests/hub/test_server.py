@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import re
 import signal
 import socket
@@ -20,7 +21,7 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 
 from accounts.authenticate import make_key
-from hub import bodies
+from hub import asgi, bodies
 from tasks import files, jobs
 from tests.live import ROOT, LiveServer, child_environment, cookies_of, live_server, newcomer
 
@@ -34,6 +35,11 @@ def memory(pid: int) -> int:
         if line.startswith("VmHWM"):
             return int(line.split()[1]) * 1024
     raise AssertionError("no VmHWM")
+
+
+def test_a_request_stays_on_one_thread():
+    """What has no asynchronous form makes Django's own handler change threads around it."""
+    assert not inspect.iscoroutinefunction(asgi.pages._middleware_chain)  # type: ignore[attr-defined]
 
 
 def test_a_huge_body_is_refused_without_being_kept():
