@@ -24,6 +24,8 @@ from tests.live import cookies_of, newcomer
 SEED: Final = 20260102
 AT_ONCE: Final = 20
 PATIENCE: Final = 20.0
+HISTORY: Final = 30
+"""Events that there are before anybody connects, from a writer that is under way."""
 WRITERS: Final = 8
 CROSSED: Final = [EVERYBODY, "group.announcements"]
 
@@ -96,12 +98,15 @@ async def connects(
     user = await in_database(newcomer)
     cookie = "; ".join(f"{k}={v}" for k, v in (await in_database(cookies_of, user)).items())
     epoch = await in_database(epochs.current)
+    enough = (await in_database(log.heads, [EVERYBODY]))[EVERYBODY] + HISTORY
     with (
         hub.writing("crossing", topics=CROSSED, n=100_000, writers=WRITERS, seed=SEED)
         if crossing
         else hub.writing("stream", topics=[EVERYBODY], n=100_000, rate=rate, pause=pause)
     ):
-        await asyncio.sleep(2)  # some history
+        async with asyncio.timeout(PATIENCE):
+            while (await in_database(log.heads, [EVERYBODY]))[EVERYBODY] < enough:
+                await asyncio.sleep(0.05)
         numbers = iter(range(n))
 
         async def keep_connecting() -> None:
@@ -153,7 +158,7 @@ async def test_nothing_slips_through_a_window(
 @pytest.mark.experiment("E02")
 async def test_reading_before_subscribing_is_noticed(counted: Callable[..., int], report: Report):
     with rig(planted="read_before_subscribe") as hub:
-        tally = await connects(hub, counted(500))
+        tally = await connects(hub, counted(500, least=200))
     report(
         control="read_before_subscribe", caught=not tally.clean, n=tally.connects, worst=str(tally)
     )
