@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.files.uploadedfile import UploadedFile
 from django.db import connection
 from django.http import StreamingHttpResponse
 from django.utils import timezone
@@ -39,6 +41,14 @@ SAFE_TYPES: Final = frozenset(
 )
 """What a result may call itself; everything else is bytes to a browser. All are downloaded, none is shown."""
 _UNSAFE: Final = re.compile(r'[\x00-\x1f\x7f/\\:"]')
+
+
+def small_enough(upload: UploadedFile[bytes]) -> None:
+    """Raises ValidationError, as what is wrong with a field of a form."""
+    if (upload.size or 0) > UPLOAD_MAX:
+        raise ValidationError(
+            _("The file may have at most %(size)d MiB.") % {"size": UPLOAD_MAX // 2**20}
+        )
 
 
 class Writer:

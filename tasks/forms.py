@@ -37,10 +37,6 @@ class StaffImportForm(forms.Form):
     def clean_file(self) -> UploadedFile[bytes]:
         """Read it whole, a piece at a time: what is wrong with it is said now, not by a job that fails."""
         file: UploadedFile[bytes] = self.cleaned_data["file"]
-        if (file.size or 0) > files.UPLOAD_MAX:
-            raise ValidationError(
-                _("The file may have at most %(size)d MiB.") % {"size": files.UPLOAD_MAX // 2**20}
-            )
         try:
             staff_file.check(file.chunks(files.PIECE))
         except staff_file.Refused as refusal:

@@ -255,12 +255,16 @@ def kinds() -> list[str]:
 
 
 def form_of(definition: Definition, user: User, *args: Any, **kwargs: Any) -> forms.Form:
-    """The definition's form, told who fills it in if it wants to know."""
+    """The definition's form, told who fills it in if it wants to know; its files have to keep to the hub's limit."""
     if definition.form is None:
         raise NotStartable(definition.name)
     if "user" in inspect.signature(definition.form).parameters:
         kwargs["user"] = user
-    return definition.form(*args, **kwargs)
+    form = definition.form(*args, **kwargs)
+    for field in form.fields.values():
+        if isinstance(field, forms.FileField):
+            field.validators.append(files.small_enough)
+    return form
 
 
 def prepare(

@@ -312,6 +312,14 @@ def test_a_large_file_passes_where_a_job_is_started_and_nowhere_else(script):
     refused(as_json, 413, "too_large")
 
 
+def test_a_file_over_the_limit_is_refused_whatever_the_task(script, monkeypatch):
+    monkeypatch.setattr(files, "UPLOAD_MAX", 2**20)
+    answer = upload(script, task="warehouse.count", name="bob", table=table(2**20 + 4))
+    assert "at most 1 MiB" in refused(answer, 422, "invalid")["fields"]["args.table"]
+    assert not File.objects.exists()
+    assert upload(script, task="warehouse.count", name="bob", table=table(2**20)).status_code == 201
+
+
 def test_a_body_over_the_limit_for_files_is_413(script):
     answer = upload(
         script, task="warehouse.count", name="bob", table=table(files.UPLOAD_MAX + 1024 * 1024)
