@@ -86,7 +86,7 @@ async def admit(scope: Mapping[str, Any]) -> Request:
     except DatabaseError as error:
         logger.warning("The database is away (%s)", type(error).__name__)
         raise Refused(
-            503, "unavailable", "The database is away; try again.", [(b"retry-after", b"2")]
+            503, "unavailable", "The database does not answer in time; try again.", [(b"retry-after", b"2")]
         ) from None
     return Request(visitor, query, tuple(name for name in wanted if name in allowed), parting)
 
@@ -184,7 +184,7 @@ def guarded(
             raise
         except DatabaseError:
             if not started:
-                detail = "The database is away; try again."
+                detail = "The database does not answer in time; try again."
                 await refuse(send, Refused(503, "unavailable", detail, [(b"retry-after", b"2")]))
         except Exception:
             logger.exception("A request failed")
