@@ -45,7 +45,11 @@ async def run(subscription: Subscription, command: Command) -> Answer:
     try:
         return await _HANDLERS[command.op](subscription, command)
     except DatabaseError:
-        return [protocol.refusal(command.ref, "unavailable", "The database does not answer in time; try again.")]
+        return [
+            protocol.refusal(
+                command.ref, "unavailable", "The database does not answer in time; try again."
+            )
+        ]
 
 
 def after(subscription: Subscription, command: Command) -> None:

@@ -86,7 +86,10 @@ async def admit(scope: Mapping[str, Any]) -> Request:
     except DatabaseError as error:
         logger.warning("The database is away (%s)", type(error).__name__)
         raise Refused(
-            503, "unavailable", "The database does not answer in time; try again.", [(b"retry-after", b"2")]
+            503,
+            "unavailable",
+            "The database does not answer in time; try again.",
+            [(b"retry-after", b"2")],
         ) from None
     return Request(visitor, query, tuple(name for name in wanted if name in allowed), parting)
 
