@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -36,6 +37,15 @@ def room(alice: User, bob: User) -> Room:
 
 def say(user: User, room: Room, body: str = "hello") -> Message:
     return messages.post(user, room.pk, uuid.uuid4(), body)[0]
+
+
+def chatter(room: Room, user: User) -> None:
+    """Ten messages, on a thread."""
+    try:
+        for n in range(10):
+            say(user, room, f"{n}")
+    finally:
+        connection.close()
 
 
 def change(user: User, room_id: int, message_id: int) -> Message:
@@ -113,15 +123,8 @@ def test_ids_and_offsets_of_a_room_rise_together(room, alice, bob):
     charlie = person("charlie")
     rooms.invite(room, [charlie], by=alice)
 
-    def chatter(user: User) -> None:
-        try:
-            for n in range(10):
-                say(user, room, f"{n}")
-        finally:
-            connection.close()
-
     with ThreadPoolExecutor(3) as pool:
-        list(pool.map(chatter, (alice, bob, charlie)))
+        list(pool.map(partial(chatter, room), (alice, bob, charlie)))
     ids = [data["id"] for kind, data in told(topics.room(room.pk)) if kind == "message.created"]
     assert len(ids) == 30
     assert ids == sorted(ids)
@@ -281,18 +284,11 @@ def test_ids_and_offsets_rise_together_when_posts_at_once_meet_others(room, alic
         finally:
             connection.close()
 
-    def alone(user: User) -> None:
-        try:
-            for n in range(10):
-                say(user, room, f"{n}")
-        finally:
-            connection.close()
-
     with ThreadPoolExecutor(3) as pool:
         for done in [
             pool.submit(at_once, alice),
             pool.submit(at_once, bob),
-            pool.submit(alone, bob),
+            pool.submit(chatter, room, bob),
         ]:
             done.result()
     for at, many in ((room, 30), (direct, 20)):
